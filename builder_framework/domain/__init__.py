@@ -1,0 +1,1 @@
+"""The pure heart: values and decisions, without clock, I/O, addict or pymesos."""

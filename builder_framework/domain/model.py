@@ -1,0 +1,203 @@
+"""The values everything else is about: requests, builds, attempts, resources; and their ids.
+
+Times are seconds since the epoch (UTC), durations seconds, memory and disk MiB, as Mesos has them.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder_framework.domain.states import TERMINAL, State
+from builder_framework.errors import InvalidValueError
+from builder_framework.protocol import Phase, PushedImage, Reason, RegistryAuth
+from builder_framework.redact import Redactor, Secret
+
+# Crockford's base32 without vowels' look-alikes: safe in URLs, shells, image tags and Mesos ids
+# (`/`, `\`, `.` and control characters are what Mesos' common/validation.cpp refuses).
+_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID_LENGTH = 16
+_BUILD_ID = re.compile(rf"[{_ID_ALPHABET}]{{{_ID_LENGTH}}}")
+_TASK_ID = re.compile(rf"(?P<build>{_BUILD_ID.pattern})\.(?P<attempt>[1-9][0-9]{{0,5}})")
+
+
+def new_build_id() -> str:
+    """A fresh id with 80 random bits."""
+    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+
+
+def is_build_id(text: str) -> bool:
+    """Whether `text` could have come from `new_build_id`."""
+    return _BUILD_ID.fullmatch(text) is not None
+
+
+def task_id(build_id: str, attempt: int) -> str:
+    """The Mesos task id of an attempt: never used twice, because attempts only count up."""
+    return f"{build_id}.{attempt}"
+
+
+def parse_task_id(text: str) -> tuple[str, int]:
+    """(build id, attempt number). Raises InvalidValueError for ids that are not ours."""
+    match = _TASK_ID.fullmatch(text)
+    if match is None:
+        raise InvalidValueError(f"{text!r} is not a task id of this framework")
+    return match["build"], int(match["attempt"])
+
+
+@dataclass(frozen=True)
+class Resources:
+    """An amount of an agent's scalars: cpus (shares of a core), mem and disk in MiB."""
+
+    cpus: float = 0.0
+    mem: float = 0.0
+    disk: float = 0.0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(self.cpus + other.cpus, self.mem + other.mem, self.disk + other.disk)
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(self.cpus - other.cpus, self.mem - other.mem, self.disk - other.disk)
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A Marathon-style condition on an agent attribute (or `hostname`); see `offers.satisfies`."""
+
+    attribute: str
+    operator: str
+    value: str
+
+
+@dataclass(frozen=True)
+class GitSource:
+    """A git repository at a ref: branch, tag or commit; None is the remote's HEAD."""
+
+    url: str
+    ref: str | None = None
+    username: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What somebody asked for, already validated; defaults are filled in.
+
+    `timeout` counts from the start of the task, `queue_ttl` from the acceptance of the request.
+    A higher `priority` goes first.
+    """
+
+    git: GitSource
+    images: tuple[str, ...]
+    timeout: float
+    queue_ttl: float
+    resources: Resources
+    context: str = "."
+    dockerfile: str = "Dockerfile"
+    target: str | None = None
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    registry_auth: RegistryAuth | None = None
+    constraints: tuple[Constraint, ...] = ()
+    priority: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def redactor(self) -> Redactor:
+        """Masks this request's secrets."""
+        auth = self.registry_auth
+        return Redactor([self.git.password, auth.password if auth else None])
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where an attempt runs.
+
+    `agent_url`: `http://ip:port` of the agent. `slot`: number of the agent's cache volume that the
+    attempt holds while it is not over.
+    """
+
+    agent_id: str
+    hostname: str
+    agent_url: str
+    slot: int
+    executor_id: str
+    framework_id: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a build: one Mesos task. `log_offset`: where its log begins in the build's log."""
+
+    number: int
+    task_id: str
+    placement: Placement
+    placed_at: float
+    running_at: float | None = None
+    ended_at: float | None = None
+    reason: Reason | None = None
+    message: str | None = None
+    log_offset: int | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether its task may still run."""
+        return self.ended_at is None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a successful build made; parts of it are known earlier (the commit) or on failure."""
+
+    commit: str | None = None
+    digest: str | None = None
+    images: tuple[PushedImage, ...] = ()
+    size: int | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A build that must end, and as what once its task is gone."""
+
+    state: State
+    reason: Reason
+    message: str
+    requested_at: float
+    kills: int = 0
+    killed_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Build:
+    """One accepted request and its whole story. Only `machine.step` makes the next one.
+
+    `version` counts changes, for the store's compare-and-set. `not_before`: do not place earlier.
+    """
+
+    id: str
+    request: BuildRequest
+    owner: str
+    created_at: float
+    state: State = State.QUEUED
+    phase: Phase | None = None
+    reason: Reason | None = None
+    message: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    result: Result = field(default_factory=Result)
+    stop: Stop | None = None
+    not_before: float = 0.0
+    state_since: float = 0.0
+    ended_at: float | None = None
+    launch_failures: int = 0
+    log_complete: bool = False
+    version: int = 0
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the build is over for good."""
+        return self.state in TERMINAL
+
+    @property
+    def current(self) -> Attempt | None:
+        """The newest attempt, if there was one."""
+        return self.attempts[-1] if self.attempts else None

@@ -1,0 +1,222 @@
+"""Which build goes where: `match(queue, offers)` -> placements, and a named refusal otherwise.
+
+Pure. Several builds may share an offer, offers of one agent are merged, and a build that fits
+nowhere never stands in the way of the next one.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import re2
+
+from builder_framework.domain.model import Constraint, Resources
+from builder_framework.errors import InvalidValueError
+
+# Mesos' scalars have three decimal digits (values.cpp, fixed point since 1.0); sums of floats
+# are compared with half of the last one to spare.
+_EPSILON = 0.0005
+
+
+class RefusalReason(str, enum.Enum):
+    """Why an agent does not take a build; the first that holds, in this order, is told."""
+
+    GPUS = "gpu_agent"
+    MAINTENANCE = "agent_maintenance"
+    CONSTRAINT = "constraint"
+    CPUS = "insufficient_cpus"
+    MEM = "insufficient_mem"
+    DISK = "insufficient_disk"
+    SLOTS = "no_free_slot"
+
+
+class Operator(str, enum.Enum):
+    """Constraint operators, as Marathon names them (Marathon docs, "Constraints")."""
+
+    EQUALS = "EQUALS"
+    CLUSTER = "CLUSTER"
+    IS = "IS"
+    LIKE = "LIKE"
+    UNLIKE = "UNLIKE"
+
+
+@dataclass(frozen=True)
+class Unavailability:
+    """A maintenance window: start in seconds since the epoch, duration None means without end."""
+
+    start: float
+    duration: float | None = None
+
+    def overlaps(self, begin: float, end: float) -> bool:
+        """Whether the window touches [begin, end]."""
+        ends = None if self.duration is None else self.start + self.duration
+        return self.start <= end and (ends is None or ends > begin)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What an agent has to give. `attributes`: name to text, as Mesos prints values."""
+
+    id: str
+    agent_id: str
+    hostname: str
+    agent_url: str
+    resources: Resources
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    unavailability: Unavailability | None = None
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class QueuedBuild:
+    """What matching needs to know of a build, the executor's own resources included.
+
+    `duration`: seconds that the build may take, for maintenance windows.
+    """
+
+    build_id: str
+    resources: Resources
+    duration: float
+    constraints: tuple[Constraint, ...] = ()
+
+
+@dataclass(frozen=True)
+class AgentOffer:
+    """All offers of one agent together."""
+
+    offers: tuple[Offer, ...]
+    resources: Resources
+
+    @property
+    def first(self) -> Offer:
+        """Any of them: agent, attributes and unavailability are the same in all."""
+        return self.offers[0]
+
+
+@dataclass(frozen=True)
+class Match:
+    """A build and where it goes."""
+
+    build_id: str
+    agent: AgentOffer
+    slot: int
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """`refusals`: build id -> refusal -> number of agents. `unused`: agents that got nothing."""
+
+    matches: tuple[Match, ...]
+    unused: tuple[AgentOffer, ...]
+    refusals: Mapping[str, Mapping[str, int]]
+
+
+def merge(offers: Sequence[Offer]) -> tuple[AgentOffer, ...]:
+    """Offers grouped by agent, in the order in which agents first appear."""
+    by_agent: dict[str, list[Offer]] = {}
+    for offer in offers:
+        by_agent.setdefault(offer.agent_id, []).append(offer)
+    return tuple(
+        AgentOffer(tuple(group), sum((offer.resources for offer in group), Resources()))
+        for group in by_agent.values()
+    )
+
+
+def match(
+    queue: Sequence[QueuedBuild],
+    offers: Sequence[Offer],
+    *,
+    now: float,
+    slots_in_use: Mapping[str, frozenset[int]],
+    slots_per_agent: int,
+) -> MatchResult:
+    """Place as many builds of `queue` (in its order) as the offers carry.
+
+    Among the agents that fit, the one with most cpus left takes the build, so that builds spread.
+    `slots_in_use`: agent id -> numbers of cache volumes held by attempts that are not over.
+    """
+    agents = merge(offers)
+    left = {agent.first.agent_id: agent.resources for agent in agents}
+    used = {
+        agent.first.agent_id: set(slots_in_use.get(agent.first.agent_id, ())) for agent in agents
+    }
+    matches: list[Match] = []
+    refusals: dict[str, dict[str, int]] = {}
+    for build in queue:
+        fitting: list[AgentOffer] = []
+        refused: dict[str, int] = {}
+        for agent in agents:
+            agent_id = agent.first.agent_id
+            reason = refusal(build, agent.first, left[agent_id], now)
+            if reason is None and len(used[agent_id]) >= slots_per_agent:
+                reason = RefusalReason.SLOTS.value
+            if reason is None:
+                fitting.append(agent)
+            else:
+                refused[reason] = refused.get(reason, 0) + 1
+        if not fitting:
+            refusals[build.build_id] = refused
+            continue
+        best = max(fitting, key=lambda agent: left[agent.first.agent_id].cpus)
+        agent_id = best.first.agent_id
+        slot = next(n for n in range(slots_per_agent) if n not in used[agent_id])
+        left[agent_id] -= build.resources
+        used[agent_id].add(slot)
+        matches.append(Match(build.build_id, best, slot))
+    taken = {m.agent.first.agent_id for m in matches}
+    unused = tuple(agent for agent in agents if agent.first.agent_id not in taken)
+    return MatchResult(tuple(matches), unused, refusals)
+
+
+def refusal(build: QueuedBuild, offer: Offer, left: Resources, now: float) -> str | None:
+    """Why the agent with `left` resources does not take the build; None when it does."""
+    if offer.gpus > 0:
+        return RefusalReason.GPUS.value
+    window = offer.unavailability
+    if window is not None and window.overlaps(now, now + build.duration):
+        return RefusalReason.MAINTENANCE.value
+    for constraint in build.constraints:
+        if not satisfies(constraint, offer):
+            return f"{RefusalReason.CONSTRAINT.value}:{constraint.attribute}"
+    needs = build.resources
+    if needs.cpus > left.cpus + _EPSILON:
+        return RefusalReason.CPUS.value
+    if needs.mem > left.mem + _EPSILON:
+        return RefusalReason.MEM.value
+    if needs.disk > left.disk + _EPSILON:
+        return RefusalReason.DISK.value
+    return None
+
+
+def satisfies(constraint: Constraint, offer: Offer) -> bool:
+    """Whether the agent meets the constraint; `hostname` is an attribute every agent has.
+
+    As in Marathon (Constraints.scala) an agent without the attribute satisfies only UNLIKE.
+    LIKE and UNLIKE match the whole value against an RE2 pattern: linear time, whatever a request
+    brings.
+    """
+    if constraint.attribute == "hostname":
+        value: str | None = offer.hostname
+    else:
+        value = offer.attributes.get(constraint.attribute)
+    operator = Operator(constraint.operator)
+    if value is None:
+        return operator is Operator.UNLIKE
+    if operator in (Operator.LIKE, Operator.UNLIKE):
+        matched = compile_pattern(constraint.value).fullmatch(value) is not None
+        return matched is (operator is Operator.LIKE)
+    return value == constraint.value
+
+
+@functools.lru_cache(maxsize=4096)
+def compile_pattern(pattern: str) -> re2._Regexp:
+    """The RE2 pattern of a LIKE or UNLIKE. Raises InvalidValueError when it is none."""
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options=options)
+    except re2.error as error:
+        raise InvalidValueError(f"not an RE2 pattern: {error}") from error

@@ -1,0 +1,152 @@
+"""The door between people and the framework: what the API may ask of the service.
+
+`service.BuildService` implements `Builds`; the API is written against this protocol only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
+
+from builder_framework.domain.model import Build, BuildRequest, Resources
+from builder_framework.domain.states import State
+
+
+@dataclass(frozen=True)
+class RequestPolicy:
+    """What the operator allows and assumes. Durations in seconds, memory and disk in MiB."""
+
+    git_protocols: tuple[str, ...] = ("https", "ssh")
+    default_timeout: float = 3600.0
+    max_timeout: float = 6 * 3600.0
+    default_queue_ttl: float = 24 * 3600.0
+    max_queue_ttl: float = 7 * 24 * 3600.0
+    default_resources: Resources = field(default_factory=lambda: Resources(1.0, 2048.0, 0.0))
+    max_resources: Resources = field(
+        default_factory=lambda: Resources(256.0, 1024.0 * 1024.0, 16 * 1024.0 * 1024.0)
+    )
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """An `Idempotency-Key` header and a digest of the body that came with it."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why offers did not fit a build: a reason and the number of agents it holds for."""
+
+    reason: str
+    agents: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why a queued build waits. `position` counts from 1; `message` is a sentence for people."""
+
+    position: int
+    message: str
+    refusals: tuple[Refusal, ...] = ()
+    agents_seen: int = 0
+    last_offer_at: float | None = None
+
+
+@dataclass(frozen=True)
+class BuildView:
+    """A build as it is now, with what is only known while it waits, and the extent of its log."""
+
+    build: Build
+    waiting: Waiting | None
+    log_size: int
+
+    @property
+    def log_complete(self) -> bool:
+        """Whether the log will not grow any more."""
+        return self.build.terminal and self.build.log_complete
+
+
+@dataclass(frozen=True)
+class ListQuery:
+    """Filters of a listing, newest first. `image` and `git_url` match exactly (image: any)."""
+
+    states: tuple[State, ...] = ()
+    image: str | None = None
+    git_url: str | None = None
+    owner: str | None = None
+    label: tuple[str, str] | None = None
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a listing; `next_cursor` is None on the last one."""
+
+    builds: tuple[BuildView, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether the framework can do its work; `checks` names each part's state for people."""
+
+    ready: bool
+    checks: dict[str, str]
+
+
+class Watch(Protocol):
+    """A subscription to one build's changes (state, phase, log growth). Use it with `with`."""
+
+    def wait(self, timeout: float) -> bool:
+        """Block up to `timeout` seconds; whether something changed since the last call."""
+        ...
+
+    def __enter__(self) -> Watch: ...  # noqa: PYI034 (Self needs Python 3.11)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Builds(Protocol):
+    """The service as the API sees it. All calls may raise StoreUnavailableError."""
+
+    def submit(
+        self, request: BuildRequest, owner: str, idempotency: Idempotency | None = None
+    ) -> tuple[BuildView, bool]:
+        """Accept a build durably. The flag is False when the key had made this build already.
+
+        Raises ConflictError when the key was used with another body.
+        """
+        ...
+
+    def get(self, build_id: str) -> BuildView:
+        """Raises NotFoundError."""
+        ...
+
+    def list(self, query: ListQuery) -> Page:
+        """Raises InvalidInputError for a cursor that this store did not make."""
+        ...
+
+    def cancel(self, build_id: str, by: str) -> BuildView:
+        """Ask a build to end. Raises NotFoundError, ConflictError when it is over already."""
+        ...
+
+    def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
+        """At most `limit` bytes of the log from `offset`. Raises NotFoundError."""
+        ...
+
+    def watch(self, build_id: str) -> Watch:
+        """Be woken when the build or its log changes."""
+        ...
+
+    def readiness(self) -> Readiness:
+        """Never raises."""
+        ...

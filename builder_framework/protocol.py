@@ -1,0 +1,206 @@
+"""What framework and executor say to each other.
+
+Down: one `BuildSpec` per task, in `TaskInfo.data` (that field shows up in no endpoint of master
+or agent, unlike ExecutorInfo's data and environment). Up: a `Report` in each status update's
+`data`, and the last one again as a file in the sandbox, because reconciliation erases `data`.
+
+Both sides refuse another `VERSION` and unknown fields; change VERSION when a field changes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder_framework import codec
+from builder_framework.errors import ProtocolError
+from builder_framework.redact import Secret
+
+VERSION = 1
+
+MAX_REPORT_BYTES = 64 * 1024
+"""Status updates are checkpointed by agent and master; keep them small."""
+
+
+class Phase(str, enum.Enum):
+    """What a running build is doing, in this order."""
+
+    STARTING = "STARTING"
+    CLONING = "CLONING"
+    BUILDING = "BUILDING"
+    PUSHING = "PUSHING"
+
+
+class Outcome(str, enum.Enum):
+    """How a task ended, as the executor saw it."""
+
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    KILLED = "KILLED"
+
+
+class Reason(str, enum.Enum):
+    """Why a build ended other than well: one taxonomy for programs. `message` is for people."""
+
+    # Found by the executor.
+    GIT_AUTH_FAILED = "git_auth_failed"
+    GIT_REPOSITORY_NOT_FOUND = "git_repository_not_found"
+    GIT_REF_NOT_FOUND = "git_ref_not_found"
+    GIT_UNREACHABLE = "git_unreachable"
+    GIT_FAILED = "git_failed"
+    CONTEXT_INVALID = "context_invalid"
+    DOCKERFILE_INVALID = "dockerfile_invalid"
+    BASE_IMAGE_FAILED = "base_image_failed"
+    STEP_FAILED = "step_failed"
+    BUILD_FAILED = "build_failed"
+    PUSH_DENIED = "push_denied"
+    PUSH_FAILED = "push_failed"
+    ENGINE_FAILED = "engine_failed"
+    DISK_FULL = "disk_full"
+    TIMEOUT = "timeout"
+    INVALID_SPEC = "invalid_spec"
+    EXECUTOR_ERROR = "executor_error"
+    # Found by the framework.
+    CANCELLED = "cancelled"
+    QUEUE_EXPIRED = "queue_expired"
+    LAUNCH_FAILED = "launch_failed"
+    LAUNCH_TIMEOUT = "launch_timeout"
+    TASK_INVALID = "task_invalid"
+    OUT_OF_MEMORY = "out_of_memory"
+    EXECUTOR_LOST = "executor_lost"
+    AGENT_LOST = "agent_lost"
+    KILLED_BY_OPERATOR = "killed_by_operator"
+    RESULT_LOST = "result_lost"
+
+
+class EngineMode(str, enum.Enum):
+    """Which Docker engine builds: one of the executor's own, or the agent's through its socket."""
+
+    NESTED = "nested"
+    SOCKET = "socket"
+
+
+@dataclass(frozen=True)
+class GitSpec:
+    """Where the sources are. `ref` is a branch, tag or commit; None means the remote's HEAD."""
+
+    url: str
+    ref: str | None = None
+    username: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True)
+class RegistryAuth:
+    """Credentials for the registry of every image of the build."""
+
+    username: str
+    password: Secret
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """How the executor gets its engine; set by the operator, never by a request."""
+
+    mode: EngineMode = EngineMode.NESTED
+    insecure_registries: tuple[str, ...] = ()
+    registry_mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """Everything an executor needs for one attempt. `timeout` in seconds, from its first phase.
+
+    `git_protocols`: the URL schemes the operator allows, checked again by the executor.
+    `images`: full references, each to be pushed. `labels`: image labels.
+    """
+
+    build_id: str
+    attempt: int
+    git: GitSpec
+    images: tuple[str, ...]
+    timeout: float
+    context: str = "."
+    dockerfile: str = "Dockerfile"
+    target: str | None = None
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    registry_auth: RegistryAuth | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    engine: EngineSpec = field(default_factory=EngineSpec)
+    git_protocols: tuple[str, ...] = ("https", "ssh")
+    version: int = VERSION
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Every secret of this build, for a Redactor."""
+        auth = self.registry_auth
+        found = (self.git.password, auth.password if auth else None)
+        return tuple(secret for secret in found if secret is not None)
+
+
+@dataclass(frozen=True)
+class PushedImage:
+    """One pushed reference (`registry/name:tag`) and the manifest digest it got (`sha256:…`)."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the executor says in a status update.
+
+    While running: `phase` has begun. At the end: `outcome` with all that is known. `timings` maps
+    a phase's name (lower case) or `total` to seconds; `size` is the image's in bytes.
+    """
+
+    phase: Phase | None = None
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    message: str | None = None
+    commit: str | None = None
+    images: tuple[PushedImage, ...] = ()
+    digest: str | None = None
+    size: int | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+    version: int = VERSION
+
+
+def encode_spec(spec: BuildSpec) -> bytes:
+    """The content of `TaskInfo.data`."""
+    return codec.encode(spec)
+
+
+def decode_spec(data: bytes) -> BuildSpec:
+    """Raises ProtocolError when it is not a spec of this version."""
+    return _checked(codec.decode(BuildSpec, data))
+
+
+def encode_report(report: Report) -> bytes:
+    """The content of `TaskStatus.data` and of the result file in the sandbox."""
+    return codec.encode(report)
+
+
+def decode_report(data: bytes) -> Report:
+    """Raises ProtocolError when it is not a report of this version."""
+    return _checked(codec.decode(Report, data))
+
+
+def _checked(message: codec.T) -> codec.T:
+    version = getattr(message, "version", None)
+    if version != VERSION:
+        raise ProtocolError(
+            f"protocol version {version}, this side speaks {VERSION}: "
+            "use the executor image that belongs to this framework"
+        )
+    return message
+
+
+def log_file_name(task_id: str) -> str:
+    """The build's log in the executor's sandbox."""
+    return f"{task_id}.log"
+
+
+def result_file_name(task_id: str) -> str:
+    """The last Report, in the executor's sandbox: there before the terminal update is sent."""
+    return f"{task_id}.result.json"

@@ -1,0 +1,1 @@
+"""Where accepted builds live. Nothing is acted on, answered or acknowledged before it is here."""

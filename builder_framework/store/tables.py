@@ -1,0 +1,98 @@
+"""The schema. Alembic's migrations make it; `tests/contract` checks that both agree."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows only in an INTEGER primary key; elsewhere history may outgrow 32 bits.
+_SEQUENCE = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+builds = sa.Table(
+    "builds",
+    metadata,
+    sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(32), nullable=False, unique=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("phase", sa.String(16)),
+    sa.Column("reason", sa.String(64)),
+    sa.Column("message", sa.Text),
+    sa.Column("git_url", sa.Text, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+    sa.Column("stop", sa.Text),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("state_since", sa.Float, nullable=False),
+    sa.Column("ended_at", sa.Float),
+    sa.Column("not_before", sa.Float, nullable=False),
+    sa.Column("launch_failures", sa.Integer, nullable=False),
+    sa.Column("log_complete", sa.Boolean, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Index("ix_builds_state_seq", "state", "seq"),
+    sa.Index("ix_builds_git_url_seq", "git_url", "seq"),
+    sa.Index("ix_builds_owner_seq", "owner", "seq"),
+    sa.Index("ix_builds_log_complete", "log_complete"),
+    sqlite_autoincrement=True,
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("task_id", sa.String(255), nullable=False, unique=True),
+    sa.Column("agent_id", sa.String(255), nullable=False),
+    sa.Column("hostname", sa.String(255), nullable=False),
+    sa.Column("agent_url", sa.Text, nullable=False),
+    sa.Column("slot", sa.Integer, nullable=False),
+    sa.Column("executor_id", sa.String(255), nullable=False),
+    sa.Column("framework_id", sa.String(255), nullable=False),
+    sa.Column("placed_at", sa.Float, nullable=False),
+    sa.Column("running_at", sa.Float),
+    sa.Column("ended_at", sa.Float),
+    sa.Column("reason", sa.String(64)),
+    sa.Column("message", sa.Text),
+    sa.Column("log_offset", sa.BigInteger),
+)
+
+images = sa.Table(
+    "build_images",
+    metadata,
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
+    sa.Column("image", sa.String(512), primary_key=True),
+    sa.Index("ix_build_images_image", "image"),
+)
+
+labels = sa.Table(
+    "build_labels",
+    metadata,
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Index("ix_build_labels_key", "key"),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), nullable=False),
+)
+
+settings = sa.Table(
+    "settings",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
