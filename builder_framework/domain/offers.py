@@ -107,11 +107,11 @@ class Match:
 
 @dataclass(frozen=True)
 class MatchResult:
-    """`refusals`: build id -> refusal -> number of agents. `unused`: agents that got nothing."""
+    """`refusals`: build id -> agent id -> why not. `unused`: agents that got nothing."""
 
     matches: tuple[Match, ...]
     unused: tuple[AgentOffer, ...]
-    refusals: Mapping[str, Mapping[str, int]]
+    refusals: Mapping[str, Mapping[str, str]]
 
 
 def merge(offers: Sequence[Offer]) -> tuple[AgentOffer, ...]:
@@ -144,10 +144,10 @@ def match(
         agent.first.agent_id: set(slots_in_use.get(agent.first.agent_id, ())) for agent in agents
     }
     matches: list[Match] = []
-    refusals: dict[str, dict[str, int]] = {}
+    refusals: dict[str, dict[str, str]] = {}
     for build in queue:
         fitting: list[AgentOffer] = []
-        refused: dict[str, int] = {}
+        refused: dict[str, str] = {}
         for agent in agents:
             agent_id = agent.first.agent_id
             reason = refusal(build, agent.first, left[agent_id], now)
@@ -156,7 +156,7 @@ def match(
             if reason is None:
                 fitting.append(agent)
             else:
-                refused[reason] = refused.get(reason, 0) + 1
+                refused[agent_id] = reason
         if not fitting:
             refusals[build.build_id] = refused
             continue

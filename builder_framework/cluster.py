@@ -1,0 +1,105 @@
+"""What the service hears from the cluster and asks of it, in values that know no Mesos library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from builder_framework.domain.model import Attempt, Build
+from builder_framework.domain.offers import AgentOffer, Offer
+
+
+@dataclass(frozen=True)
+class Subscribed:
+    """The master accepted our subscription. Outstanding offers are void, tasks are to be asked."""
+
+    framework_id: str
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The subscription ended; the driver tries again by itself."""
+
+
+@dataclass(frozen=True)
+class OffersReceived:
+    """Resources that agents have to give now."""
+
+    offers: tuple[Offer, ...]
+
+
+@dataclass(frozen=True)
+class StatusUpdate:
+    """A task's status. Only one with `uuid` is acknowledged, and only after it was stored.
+
+    `state`, `reason` and `source` are Mesos' names: `TASK_RUNNING`, `REASON_RECONCILIATION`, …
+    """
+
+    task_id: str
+    agent_id: str | None
+    state: str
+    reason: str | None = None
+    source: str | None = None
+    message: str | None = None
+    data: bytes | None = None
+    uuid: str | None = None
+
+
+ClusterInput = Subscribed | Disconnected | OffersReceived | StatusUpdate
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A task to launch: the build with the attempt that was stored for it."""
+
+    build: Build
+    attempt: Attempt
+
+
+class Cluster(Protocol):
+    """Calls to the master.
+
+    Each raises NotSubscribedError when it was certainly not sent, and CallError when nobody
+    knows. `refuse_seconds`: for how long the master shall not offer the same again.
+    """
+
+    def launch(self, agent: AgentOffer, launches: Sequence[Launch], refuse_seconds: float) -> None:
+        """Accept all offers of one agent and launch the tasks on it."""
+        ...
+
+    def decline(self, agents: Sequence[AgentOffer], refuse_seconds: float) -> None:
+        """Give offers back."""
+        ...
+
+    def revive(self) -> None:
+        """Ask for offers again and forget all filters."""
+        ...
+
+    def suppress(self) -> None:
+        """Ask for no offers."""
+        ...
+
+    def kill(self, task_id: str, agent_id: str | None) -> None:
+        """Tell the executor to end a task within its grace period."""
+        ...
+
+    def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
+        """Tell the agent to destroy an executor."""
+        ...
+
+    def acknowledge(self, update: StatusUpdate) -> None:
+        """Let the agent forget an update that is stored here. Needs `uuid`."""
+        ...
+
+    def reconcile(self, tasks: Sequence[tuple[str, str]]) -> None:
+        """Ask for the status of (task id, agent id)s; of every task when empty."""
+        ...
+
+
+class Sandboxes(Protocol):
+    """Files that executors wrote on their agents."""
+
+    def read(self, attempt: Attempt, file_name: str, offset: int) -> bytes:
+        """The next piece of the file, empty at its end. Raises SandboxError."""
+        ...

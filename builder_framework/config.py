@@ -1,0 +1,275 @@
+"""Settings of the framework process: typed, frozen, from a TOML file and the environment.
+
+Every setting NAME is `name` in the file and `BUILDER_NAME` in the environment, which wins.
+All faults are reported together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from builder_framework.domain.model import Resources
+from builder_framework.errors import ConfigError, FieldProblem
+from builder_framework.ports import RequestPolicy
+from builder_framework.protocol import EngineMode
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover (another Python)
+    import tomli as tomllib
+
+log = logging.getLogger(__name__)
+
+PREFIX = "BUILDER_"
+# Of the command line client and the tests; they may stand in the same environment.
+_FOREIGN = frozenset(
+    {
+        "BUILDER_URL",
+        "BUILDER_CONFIG",
+        "BUILDER_GIT_PASSWORD",
+        "BUILDER_REGISTRY_PASSWORD",
+        "BUILDER_CACHE_DIR",
+        "BUILDER_TEST_KEEP",
+        "BUILDER_EXECUTOR_IDLE",
+    }
+)
+_DAY = 86400.0
+
+
+def _comma_separated(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """What can be set. Descriptions are the reference in `docs/configuration.md`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    mesos_master: str = Field(description="Address of the Mesos master, `host:port`.")
+    mesos_role: str = Field("*", description="Role to register with.")
+    mesos_principal: str | None = Field(None, description="Principal to authenticate as.")
+    mesos_secret: SecretStr | None = Field(None, description="Secret of the principal.")
+    framework_name: str = Field("builder", description="Name shown by the master.")
+    framework_user: str = Field("root", description="User that executors run as.")
+    failover_timeout: Seconds = Field(
+        28 * _DAY,
+        description="Seconds the master keeps running builds while this process is away.",
+    )
+    forget_framework_id: bool = Field(
+        False,
+        description="Register anew when the master has removed the old framework id. For one "
+        "start only.",
+    )
+    webui_url: str | None = Field(None, description="Link shown by the master.")
+
+    http_host: str = Field("127.0.0.1", description="Address the API listens on.")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
+    behind_tls_proxy: bool = Field(
+        False,
+        description="A proxy in front speaks TLS. Without it the API listens on loopback only, "
+        "because basic auth shows passwords to the network.",
+    )
+    username: str | None = Field(None, description="The only user, instead of a users file.")
+    password: SecretStr | None = Field(None, description="Password of the only user.")
+    users_file: Path | None = Field(None, description="Users, as `builder users add` writes them.")
+
+    data_dir: Path = Field(Path("data"), description="Directory of database and build logs.")
+    database_url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL; by default SQLite in data_dir."
+    )
+
+    executor_image: str = Field(description="Docker image of the executor.")
+    executor_cpus: Amount = Field(0.1, description="cpus of the executor itself.")
+    executor_mem: Amount = Field(128.0, description="MiB of memory of the executor itself.")
+    executor_network: str = Field(
+        "BRIDGE", description="Docker or CNI network of the executor: BRIDGE or a name."
+    )
+    executor_force_pull: bool = Field(False, description="Pull the executor image every time.")
+    kill_grace_period: Seconds = Field(
+        10.0, description="Seconds a build has to stop before it is killed hard."
+    )
+    slots_per_agent: int = Field(
+        8, ge=1, le=1000, description="Builds (and cache volumes) per agent at most."
+    )
+    engine: EngineMode = Field(
+        EngineMode.NESTED,
+        description="`nested`: an engine of its own in the executor. `socket`: the agent's.",
+    )
+    docker_socket: str = Field(
+        "/var/run/docker.sock", description="The agent's engine, for `engine = socket`."
+    )
+    volume_driver: str = Field("local", description="Docker volume driver of cache volumes.")
+    volume_prefix: str = Field("builder-cache", description="Names of cache volumes begin so.")
+    insecure_registries: Names = Field((), description="Registries spoken to without TLS.")
+    registry_mirrors: Names = Field((), description="Mirrors of Docker Hub, as URLs.")
+    git_protocols: Names = Field(
+        ("https", "ssh"), description="URL schemes allowed for sources: https, ssh, http, file."
+    )
+
+    default_timeout: Seconds = Field(3600.0, description="Seconds a build may run, if not asked.")
+    max_timeout: Seconds = Field(6 * 3600.0, description="Seconds a request may ask for.")
+    default_queue_ttl: Seconds = Field(_DAY, description="Seconds a build may wait, if not asked.")
+    max_queue_ttl: Seconds = Field(7 * _DAY, description="Seconds a request may ask to wait.")
+    default_cpus: Amount = Field(1.0, description="cpus of a build, if not asked.")
+    default_mem: Amount = Field(2048.0, description="MiB of memory of a build, if not asked.")
+    default_disk: Amount = Field(0.0, description="MiB of disk of a build, if not asked.")
+    max_cpus: Amount = Field(256.0, description="cpus a request may ask for.")
+    max_mem: Amount = Field(1024.0 * 1024, description="MiB of memory a request may ask for.")
+    max_disk: Amount = Field(16 * 1024.0 * 1024, description="MiB of disk a request may ask for.")
+
+    staging_timeout: Seconds = Field(
+        600.0, description="Seconds from launch to start, the pull of the executor image included."
+    )
+    unreachable_timeout: Seconds = Field(
+        900.0, description="Seconds to wait for an agent that the master lost sight of."
+    )
+
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+
+    @field_validator("mesos_master")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError("write it as host:port, for example 10.0.0.1:5050")
+        return value
+
+    @field_validator("git_protocols")
+    @classmethod
+    def _known_protocols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(value) - {"https", "ssh", "http", "file"}:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("is one of DEBUG, INFO, WARNING, ERROR")
+        return value.upper()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password go together: set both or neither")
+        if (self.username is None) == (self.users_file is None):
+            raise ValueError("set either users_file, or username and password")
+        if (self.mesos_principal is None) and self.mesos_secret is not None:
+            raise ValueError("mesos_secret needs mesos_principal")
+        if not (self.behind_tls_proxy or _is_loopback(self.http_host)):
+            raise ValueError(
+                f"http_host {self.http_host} would show passwords to the network: put a TLS "
+                "proxy in front and set behind_tls_proxy, or listen on 127.0.0.1"
+            )
+        return self
+
+    def database(self) -> str:
+        """The SQLAlchemy URL."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / 'builder.db'}"
+
+    def request_policy(self) -> RequestPolicy:
+        """What the API checks requests against."""
+        return RequestPolicy(
+            git_protocols=self.git_protocols,
+            default_timeout=self.default_timeout,
+            max_timeout=self.max_timeout,
+            default_queue_ttl=self.default_queue_ttl,
+            max_queue_ttl=self.max_queue_ttl,
+            default_resources=Resources(self.default_cpus, self.default_mem, self.default_disk),
+            max_resources=Resources(self.max_cpus, self.max_mem, self.max_disk),
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
+    """Settings of this process. Raises ConfigError with every fault."""
+    path = file or (
+        Path(environment["BUILDER_CONFIG"]) if "BUILDER_CONFIG" in environment else None
+    )
+    values = _from_file(path) if path else {}
+    values.update(_from_environment(environment))
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise ConfigError([_problem(item) for item in error.errors()]) from None
+
+
+def _problem(item: Any) -> FieldProblem:
+    name = ".".join(str(part) for part in item["loc"])
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "missing":
+        message = f"must be set ({PREFIX}{name.upper()})"
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+        message = f"is no setting{f'; did you mean {near[0]}?' if near else ''}"
+    return FieldProblem(name or "settings", message)
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError([FieldProblem(str(path), f"cannot be read: {error}")]) from None
+    return values
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX) or variable in _FOREIGN:
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name in Settings.model_fields:
+            values[name] = value
+        elif name.endswith("_file") and name.removesuffix("_file") in _SECRETS:
+            values[name.removesuffix("_file")] = _secret_from(variable, Path(value))
+        else:
+            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else ""
+            log.warning("%s is no setting of this version%s", variable, hint)
+    return values
+
+
+_SECRETS = frozenset({"password", "mesos_secret", "database_url"})
+"""Settings that may also be given as `BUILDER_NAME_FILE`, a file that holds the value."""
+
+
+def _secret_from(variable: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        raise ConfigError([FieldProblem(variable, f"cannot be read: {error.strerror}")]) from None

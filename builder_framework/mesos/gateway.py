@@ -1,0 +1,56 @@
+"""`cluster.Cluster` on the driver: our values become Mesos' calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from builder_framework.cluster import Launch, StatusUpdate
+from builder_framework.domain.offers import AgentOffer
+from builder_framework.errors import NotSubscribedError
+from builder_framework.mesos import translate
+from builder_framework.mesos.driver import SchedulerDriver
+from builder_framework.mesos.offerbook import OfferBook
+
+
+class MesosCluster:
+    """See `cluster.Cluster`."""
+
+    def __init__(
+        self, driver: SchedulerDriver, offers: OfferBook, template: translate.ExecutorTemplate
+    ) -> None:
+        self._driver = driver
+        self._offers = offers
+        self._template = template
+
+    def launch(self, agent: AgentOffer, launches: Sequence[Launch], refuse_seconds: float) -> None:
+        ids = [offer.id for offer in agent.offers]
+        raw = self._offers.pop(ids)
+        if len(raw) != len(ids):
+            # A new subscription came between matching and now.
+            raise NotSubscribedError("ACCEPT was not sent: the offers are void")
+        pool = translate.pool_of(raw)
+        tasks = [translate.task_info(launch, self._template, pool) for launch in launches]
+        self._driver.accept(ids, tasks, refuse_seconds)
+
+    def decline(self, agents: Sequence[AgentOffer], refuse_seconds: float) -> None:
+        ids = [offer.id for agent in agents for offer in agent.offers]
+        self._offers.pop(ids)
+        self._driver.decline(ids, refuse_seconds)
+
+    def revive(self) -> None:
+        self._driver.revive()
+
+    def suppress(self) -> None:
+        self._driver.suppress()
+
+    def kill(self, task_id: str, agent_id: str | None) -> None:
+        self._driver.kill(task_id, agent_id, self._template.grace_period)
+
+    def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
+        self._driver.shutdown_executor(executor_id, agent_id)
+
+    def acknowledge(self, update: StatusUpdate) -> None:
+        self._driver.acknowledge(translate.acknowledgement(update))
+
+    def reconcile(self, tasks: Sequence[tuple[str, str]]) -> None:
+        self._driver.reconcile(tasks)

@@ -1,0 +1,94 @@
+"""pymesos' callbacks become inputs of the service; nothing else happens here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from builder_framework.cluster import ClusterInput, Disconnected, OffersReceived, Subscribed
+from builder_framework.mesos import translate
+from builder_framework.mesos.offerbook import OfferBook
+
+log = logging.getLogger(__name__)
+
+
+class BuildScheduler:
+    """What the driver calls; `post` hands an input to the service's serial loop."""
+
+    def __init__(
+        self,
+        post: Callable[[ClusterInput], None],
+        offers: OfferBook,
+        broken: Callable[[str], None],
+    ) -> None:
+        self._post = post
+        self._offers = offers
+        self._broken = broken
+
+    def registered(self, _driver: Any, framework_id: Any, master: Any) -> None:
+        """The first subscription of a new framework."""
+        log.info("registered as %s with %s:%s", framework_id.value, master.hostname, master.port)
+        self._offers.clear()
+        self._post(Subscribed(framework_id.value))
+
+    def reregistered(self, driver: Any, master: Any) -> None:
+        """Subscribed again, or for the first time with an id from the store."""
+        log.info("subscribed as %s to %s:%s", driver.framework_id, master.hostname, master.port)
+        self._offers.clear()
+        self._post(Subscribed(driver.framework_id))
+
+    def disconnected(self, _driver: Any) -> None:
+        """The stream ended; every offer is void."""
+        self._offers.clear()
+        self._post(Disconnected())
+
+    def resourceOffers(self, _driver: Any, messages: list[Any]) -> None:  # noqa: N802
+        """Offers came in."""
+        offers = []
+        for message in messages:
+            offer, raw = translate.offer(message)
+            self._offers.add(offer.id, raw)
+            offers.append(offer)
+        self._post(OffersReceived(tuple(offers)))
+
+    def offerRescinded(self, _driver: Any, offer_id: Any) -> None:  # noqa: N802
+        """An offer is void; offers are answered at once, so there is none left to drop."""
+        self._offers.pop([offer_id.value])
+
+    def statusUpdate(self, _driver: Any, message: Any) -> None:  # noqa: N802
+        """News of a task; acknowledged by the service once stored."""
+        self._post(translate.status(message))
+
+    def broken(self, message: str) -> None:
+        """The master ended the subscription for good."""
+        self._broken(message)
+
+    def processHeartBeat(self, _driver: Any) -> None:  # noqa: N802
+        """The driver keeps the time itself."""
+
+    def inverseOffers(self, _driver: Any, _offers: list[Any]) -> None:  # noqa: N802
+        """Maintenance is planned: running builds may end, new ones look at `unavailability`."""
+
+    def inverseOfferRescinded(self, _driver: Any, _offer_id: Any) -> None:  # noqa: N802
+        """Nothing was held for it."""
+
+    def slaveLost(self, _driver: Any, agent_id: Any) -> None:  # noqa: N802
+        """Status updates of its tasks follow."""
+        log.warning("agent %s is lost", agent_id.value)
+
+    def executorLost(  # noqa: N802
+        self, _driver: Any, executor_id: Any, agent_id: Any, status: Any
+    ) -> None:
+        """Status updates of its tasks follow."""
+        log.info("executor %s on agent %s ended with %s", executor_id.value, agent_id.value, status)
+
+    def frameworkMessage(  # noqa: N802
+        self, _driver: Any, executor_id: Any, _agent_id: Any, _data: Any
+    ) -> None:
+        """Ours never send any."""
+        log.warning("executor %s sent an unexpected message", executor_id.value)
+
+    def error(self, _driver: Any, message: Any) -> None:
+        """The driver handles ERROR itself."""
+        log.error("unexpected error from the driver: %s", message)

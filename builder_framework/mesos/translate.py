@@ -1,0 +1,310 @@
+"""Mesos messages to our values and back. The only importer of addict.
+
+addict gives `{}` for what is absent; here an absent field becomes None, and nothing of addict
+leaves this module except TaskInfo dictionaries on their way into pymesos.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from addict import Dict
+
+from builder_framework.cluster import Launch, StatusUpdate
+from builder_framework.domain.model import Placement, Resources
+from builder_framework.domain.offers import Offer, Unavailability
+from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, GitSpec, encode_spec
+
+RawResource = Mapping[str, Any]
+"""A Resource message of an offer, as it came."""
+
+_SCALARS = ("cpus", "mem", "disk")
+# Mesos' scalars are fixed point with three decimal digits (values.cpp).
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class ExecutorTemplate:
+    """What every executor has in common; the operator's choice.
+
+    `resources`: the executor's own share, on top of the build's. `grace_period`: seconds between
+    a kill and the end. `network`: a Docker network name, or BRIDGE.
+    """
+
+    image: str
+    resources: Resources
+    engine: EngineSpec
+    git_protocols: tuple[str, ...]
+    grace_period: float = 10.0
+    network: str = "BRIDGE"
+    force_pull: bool = False
+    docker_socket: str = "/var/run/docker.sock"
+    volume_driver: str = "local"
+    volume_prefix: str = "builder-cache"
+
+
+def offer(message: Dict) -> tuple[Offer, tuple[RawResource, ...]]:
+    """An Offer message as a value, and the resources that can be used for tasks."""
+    raw = tuple(item.to_dict() for item in message.resources if _usable(item))
+    amounts = dict.fromkeys((*_SCALARS, "gpus"), 0.0)
+    for item in raw:
+        if item["name"] in amounts:
+            amounts[item["name"]] += float(item["scalar"]["value"])
+    gpus = sum(
+        float(item.scalar.value)
+        for item in message.resources
+        if item.name == "gpus" and item.scalar
+    )
+    value = Offer(
+        id=message.id.value,
+        agent_id=message.agent_id.value,
+        hostname=message.hostname,
+        agent_url=_agent_url(message),
+        resources=Resources(*(round(amounts[name], _DIGITS) for name in _SCALARS)),
+        attributes=_attributes(message),
+        unavailability=_unavailability(message),
+        gpus=gpus,
+    )
+    return value, raw
+
+
+def _usable(resource: Dict) -> bool:
+    """Plain scalars only: no persistent volumes, disk sources, revocable or shared resources."""
+    return bool(
+        resource.type == "SCALAR"
+        and not resource.disk
+        and "revocable" not in resource
+        and "shared" not in resource
+    )
+
+
+def _agent_url(message: Dict) -> str:
+    address = message.url.address
+    if not address:
+        return f"http://{message.hostname}:5051"
+    host = address.ip or address.hostname or message.hostname
+    host = f"[{host}]" if ":" in host else host
+    return f"{message.url.scheme or 'http'}://{host}:{address.port or 5051}"
+
+
+def _attributes(message: Dict) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for attribute in message.attributes or ():
+        if attribute.type == "TEXT":
+            found[attribute.name] = attribute.text.value
+        elif attribute.type == "SCALAR":
+            found[attribute.name] = f"{attribute.scalar.value:g}"
+        elif attribute.type == "RANGES":
+            ranges = attribute.ranges.range or ()
+            found[attribute.name] = "[" + ",".join(f"{r.begin}-{r.end}" for r in ranges) + "]"
+        elif attribute.type == "SET":
+            found[attribute.name] = "{" + ",".join(attribute.set.item or ()) + "}"
+    for level in ("region", "zone"):
+        if name := message.domain.fault_domain[level].name:
+            # Marathon's names for the fault domain.
+            found[f"@{level}"] = name
+    return found
+
+
+def _unavailability(message: Dict) -> Unavailability | None:
+    window = message.unavailability
+    if not window:
+        return None
+    duration = window.duration.nanoseconds
+    return Unavailability(
+        start=window.start.nanoseconds / 1e9,
+        duration=duration / 1e9 if isinstance(duration, (int, float)) else None,
+    )
+
+
+def status(message: Dict) -> StatusUpdate:
+    """A TaskStatus message as a value."""
+    return StatusUpdate(
+        task_id=message.task_id.value,
+        agent_id=_text(message.agent_id.value),
+        state=message.state,
+        reason=_text(message.reason),
+        source=_text(message.source),
+        message=_text(message.message),
+        data=_bytes(message.data),
+        uuid=_text(message.uuid),
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _bytes(value: Any) -> bytes | None:
+    text = _text(value)
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+
+
+def acknowledgement(update: StatusUpdate) -> dict[str, Any]:
+    """What pymesos' acknowledgeStatusUpdate wants."""
+    return {
+        "agent_id": {"value": update.agent_id},
+        "task_id": {"value": update.task_id},
+        "uuid": update.uuid,
+    }
+
+
+def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
+    """What the executor is told of the build."""
+    request = launch.build.request
+    return BuildSpec(
+        build_id=launch.build.id,
+        attempt=launch.attempt.number,
+        git=GitSpec(request.git.url, request.git.ref, request.git.username, request.git.password),
+        images=request.images,
+        timeout=request.timeout,
+        context=request.context,
+        dockerfile=request.dockerfile,
+        target=request.target,
+        build_args=request.build_args,
+        registry_auth=request.registry_auth,
+        engine=template.engine,
+        git_protocols=template.git_protocols,
+    )
+
+
+def task_info(launch: Launch, template: ExecutorTemplate, pool: list[dict[str, Any]]) -> Dict:
+    """The TaskInfo of an attempt; takes its resources out of `pool` (see `pool_of`)."""
+    attempt = launch.attempt
+    task = Dict()
+    task.name = f"build {launch.build.id}"
+    task.task_id.value = attempt.task_id
+    task.agent_id.value = attempt.placement.agent_id
+    task.resources = take(pool, launch.build.request.resources)
+    task.executor = _executor_info(attempt.placement, template, pool)
+    task.kill_policy.grace_period.nanoseconds = _nanoseconds(template.grace_period)
+    # In no endpoint of master or agent, unlike ExecutorInfo.data and every environment.
+    task.data = base64.b64encode(encode_spec(spec(launch, template))).decode()
+    return task
+
+
+def _executor_info(
+    placement: Placement, template: ExecutorTemplate, pool: list[dict[str, Any]]
+) -> Dict:
+    executor = Dict()
+    executor.type = "CUSTOM"
+    executor.executor_id.value = placement.executor_id
+    executor.framework_id.value = placement.framework_id
+    executor.name = "builder-executor"
+    executor.command.value = "exec python3 -m executor"
+    executor.command.environment.variables = [
+        {"name": "PYTHONUNBUFFERED", "type": "VALUE", "value": "1"}
+    ]
+    executor.resources = take(pool, template.resources)
+    # The engine needs a moment after the build's own grace period.
+    executor.shutdown_grace_period.nanoseconds = _nanoseconds(template.grace_period + 5)
+    executor.container.type = "DOCKER"
+    executor.container.docker.image = template.image
+    executor.container.docker.privileged = True
+    executor.container.docker.force_pull_image = template.force_pull
+    if template.network in ("BRIDGE", "HOST"):
+        executor.container.docker.network = template.network
+    else:
+        executor.container.docker.network = "USER"
+        executor.container.network_infos = [{"name": template.network}]
+    executor.container.volumes = [_volume(placement, template)]
+    return executor
+
+
+def _volume(placement: Placement, template: ExecutorTemplate) -> dict[str, Any]:
+    if template.engine.mode is EngineMode.SOCKET:
+        return {
+            "mode": "RW",
+            "container_path": "/var/run/docker.sock",
+            "host_path": template.docker_socket,
+        }
+    # The data root must not lie on the container's own overlay file system, and two engines must
+    # never share one: the slot is this attempt's alone while the attempt is not over.
+    return {
+        "mode": "RW",
+        "container_path": "/var/lib/docker",
+        "source": {
+            "type": "DOCKER_VOLUME",
+            "docker_volume": {
+                "driver": template.volume_driver,
+                "name": volume_name(placement, template.volume_prefix),
+            },
+        },
+    }
+
+
+def volume_name(placement: Placement, prefix: str) -> str:
+    """The cache volume of an agent's slot; the same after the agent registers anew."""
+    address = placement.agent_url.partition("://")[2]
+    safe = "".join(c if c.isalnum() or c in "-." else "-" for c in address)
+    return f"{prefix}-{safe}-{placement.slot}"
+
+
+def _nanoseconds(seconds: float) -> int:
+    return math.ceil(seconds * 1e9)
+
+
+def pool_of(offers: Sequence[Sequence[RawResource]]) -> list[dict[str, Any]]:
+    """The resources of all offers of one agent, to `take` from; reserved ones come first."""
+    pool = [{**item, "scalar": dict(item["scalar"])} for raw in offers for item in raw]
+    return sorted(pool, key=lambda item: "reservations" not in item and "reservation" not in item)
+
+
+def take(pool: list[dict[str, Any]], amount: Resources) -> list[dict[str, Any]]:
+    """Resource messages that add up to `amount`, cut out of `pool`, reservations kept.
+
+    Raises ValueError when the pool does not hold that much: matching was wrong.
+    """
+    taken: list[dict[str, Any]] = []
+    for name in _SCALARS:
+        needed = round(getattr(amount, name), _DIGITS)
+        for item in pool:
+            have = item["scalar"]["value"]
+            if item["name"] != name or needed <= 0 or have <= 0:
+                continue
+            part = round(min(needed, have), _DIGITS)
+            item["scalar"]["value"] = round(have - part, _DIGITS)
+            needed = round(needed - part, _DIGITS)
+            taken.append({**item, "scalar": {"value": part}})
+        if needed > 0:
+            raise ValueError(f"the offers lack {needed} {name}")
+    return taken
+
+
+def framework_info(
+    *,
+    name: str,
+    user: str,
+    role: str,
+    principal: str | None,
+    failover_timeout: float,
+    url: str | None,
+) -> dict[str, Any]:
+    """The FrameworkInfo to subscribe with; the id is the driver's."""
+    info = Dict()
+    info.name = name
+    info.user = user
+    info.roles = [role]
+    info.checkpoint = True
+    info.failover_timeout = failover_timeout
+    info.capabilities = [
+        {"type": "MULTI_ROLE"},
+        {"type": "PARTITION_AWARE"},
+        {"type": "TASK_KILLING_STATE"},
+    ]
+    if principal:
+        info.principal = principal
+    if url:
+        info.webui_url = url
+    result: dict[str, Any] = info.to_dict()
+    return result

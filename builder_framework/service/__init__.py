@@ -1,0 +1,1 @@
+"""What happens to builds: one serial loop decides, stores, and only then acts."""

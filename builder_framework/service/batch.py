@@ -1,0 +1,73 @@
+"""Inputs of one turn of the loop, applied to copies until they are stored together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from builder_framework.cluster import StatusUpdate
+from builder_framework.domain import events as ev
+from builder_framework.domain import machine
+from builder_framework.domain.effects import Effect
+from builder_framework.domain.model import Build
+from builder_framework.ports import Idempotency
+from builder_framework.service.inputs import Reply
+from builder_framework.store.base import Change, KnownKey, Store
+
+
+@dataclass
+class Batch:
+    """What one turn wants to change. Nothing of it is true before `store` returned."""
+
+    active: Mapping[str, Build]
+    database: Store
+    now: float
+    policy: machine.MachinePolicy
+    builds: dict[str, Build] = field(default_factory=dict)
+    previous: dict[str, Build | None] = field(default_factory=dict)
+    keys: dict[tuple[str, str], Idempotency] = field(default_factory=dict)
+    key_of: dict[str, Idempotency] = field(default_factory=dict)
+    made_by_key: dict[tuple[str, str], str] = field(default_factory=dict)
+    effects: list[Effect] = field(default_factory=list)
+    acknowledge: list[StatusUpdate] = field(default_factory=list)
+    replies: list[tuple[Reply, str]] = field(default_factory=list)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
+
+    def get(self, build_id: str) -> Build:
+        """The build as this turn sees it. Raises NotFoundError, StoreUnavailableError."""
+        for known in (self.builds, self.active):
+            if build_id in known:
+                return known[build_id]
+        return self.database.get(build_id)
+
+    def step(self, build_id: str, event: ev.Event) -> Build:
+        """Feed an event to the machine. Raises like `get`, and InvalidTransitionError."""
+        build = None if isinstance(event, ev.Submitted) else self.get(build_id)
+        result = machine.step(build, event, self.now, self.policy)
+        self.effects.extend(result.effects)
+        if result.build is not build:
+            self.previous.setdefault(build_id, build)
+            self.builds[build_id] = result.build
+        return result.build
+
+    def known_key(self, owner: str, key: str) -> KnownKey | None:
+        """What an idempotency key was used for, this turn's submissions included."""
+        if (owner, key) in self.keys:
+            used = self.keys[owner, key]
+            return KnownKey(used.fingerprint, self.made_by_key[owner, key])
+        return self.database.known_key(owner, key)
+
+    def use_key(self, owner: str, build_id: str, idempotency: Idempotency) -> None:
+        """Bind a key to a build that this turn makes."""
+        self.keys[owner, idempotency.key] = idempotency
+        self.made_by_key[owner, idempotency.key] = build_id
+        self.key_of[build_id] = idempotency
+
+    def store(self) -> None:
+        """Make it true, all together. Raises StoreUnavailableError, StaleWriteError."""
+        changes = [
+            Change(build, self.previous[build_id], self.key_of.get(build_id))
+            for build_id, build in self.builds.items()
+        ]
+        if changes:
+            self.database.apply(changes)

@@ -1,0 +1,164 @@
+"""`ports.Builds`: what people ask becomes inputs of the loop; what they see comes from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from builder_framework.cluster import Cluster, Sandboxes
+from builder_framework.domain import events as ev
+from builder_framework.domain.model import Build, BuildRequest, new_build_id
+from builder_framework.domain.states import State
+from builder_framework.errors import BuilderError, StoreUnavailableError
+from builder_framework.ports import BuildView, Idempotency, ListQuery, Page, Readiness, Watch
+from builder_framework.service.board import queue_order
+from builder_framework.service.collect import LogCollector, ResultFetcher
+from builder_framework.service.core import Hooks, Loop, LoopPolicy
+from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.inputs import Cancel, Happened, Reply, Submit
+from builder_framework.service.logs import Bell, LogStore
+from builder_framework.store.base import Store
+
+log = logging.getLogger(__name__)
+
+# Longer than the store's own patience with a locked database.
+_REPLY_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the service is made of."""
+
+    store: Store
+    logs: LogStore
+    cluster: Cluster
+    sandboxes: Sandboxes
+    subscribed: Callable[[], bool]
+    fatal: Callable[[str], None]
+
+
+class BuildService:
+    """The one object between API and cluster."""
+
+    def __init__(self, parts: Parts, policy: LoopPolicy, clock: Callable[[], float]) -> None:
+        self._parts = parts
+        self._clock = clock
+        self._bell = Bell()
+        self._collector = LogCollector(
+            parts.sandboxes, parts.logs, self._bell, self._build, self._apply
+        )
+        self._results = ResultFetcher(parts.sandboxes, self._apply)
+        self._dispatcher = Dispatcher()
+        hooks = Hooks(
+            changed=self._bell.ring,
+            follow_log=self._collector.follow,
+            fetch_result=self._fetch_result,
+            fatal=parts.fatal,
+        )
+        self._loop = Loop(parts.store, parts.cluster, self._dispatcher, policy, hooks, clock)
+        self.post = self._loop.post
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take up what the store holds. Raises StoreUnavailableError."""
+        unfinished = self._parts.store.unfinished()
+        self._dispatcher.start()
+        self._loop.start(unfinished)
+        for build in unfinished:
+            started = build.current is not None and build.current.running_at is not None
+            if (build.terminal or started) and not build.log_complete:
+                self._collector.follow(build.id)
+        log.info("taken over: %d builds that are not over", len(self._loop.active))
+
+    def stop(self) -> None:
+        """Finish the turn at hand; builds in the cluster go on."""
+        self._collector.stop()
+        self._loop.stop()
+        self._dispatcher.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether builds are being looked after; when not, this process must end."""
+        return self._loop.alive and self._dispatcher.alive
+
+    # -- ports.Builds --------------------------------------------------------------------------
+
+    def submit(
+        self, request: BuildRequest, owner: str, idempotency: Idempotency | None = None
+    ) -> tuple[BuildView, bool]:
+        reply = Reply()
+        event = ev.Submitted(new_build_id(), request, owner)
+        self._loop.post(Submit(event, idempotency, reply))
+        build = self._answer(reply)
+        return self._view(build), reply.fresh
+
+    def get(self, build_id: str) -> BuildView:
+        return self._view(self._build(build_id))
+
+    def list(self, query: ListQuery) -> Page:
+        builds, cursor = self._parts.store.list(query)
+        positions = self._positions()
+        return Page(tuple(self._view(build, positions) for build in builds), cursor)
+
+    def cancel(self, build_id: str, by: str) -> BuildView:
+        reply = Reply()
+        self._loop.post(Cancel(build_id, by, reply))
+        return self._view(self._answer(reply))
+
+    def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
+        self._build(build_id)
+        return self._parts.logs.read(build_id, offset, limit)
+
+    def watch(self, build_id: str) -> Watch:
+        return self._bell.watch(build_id)
+
+    def readiness(self) -> Readiness:
+        checks = {
+            "mesos": "subscribed" if self._parts.subscribed() else "not subscribed to a master",
+            "loop": "running" if self.alive else "ended",
+        }
+        try:
+            self._parts.store.ping()
+            checks["store"] = "writable"
+        except BuilderError as error:
+            checks["store"] = error.message
+        good = {"mesos": "subscribed", "loop": "running", "store": "writable"}
+        return Readiness(checks == good, checks)
+
+    # -- helpers -------------------------------------------------------------------------------
+
+    def _answer(self, reply: Reply) -> Build:
+        if not reply.wait(_REPLY_TIMEOUT):
+            raise StoreUnavailableError("the framework did not answer in time; ask again")
+        if reply.error is not None:
+            raise reply.error
+        if reply.build is None:  # pragma: no cover (resolve without an answer is a defect)
+            raise StoreUnavailableError("the framework gave no answer")
+        return reply.build
+
+    def _apply(self, build_id: str, event: ev.Event) -> Build | None:
+        reply = Reply()
+        self._loop.post(Happened(build_id, event, reply))
+        return self._answer(reply)
+
+    def _build(self, build_id: str) -> Build:
+        return self._loop.active.get(build_id) or self._parts.store.get(build_id)
+
+    def _fetch_result(self, build_id: str, build: Build) -> None:
+        if build.current is not None:
+            self._results.fetch(build_id, build.current)
+
+    def _positions(self) -> dict[str, int]:
+        queue = queue_order(list(self._loop.active.values()))
+        return {build.id: number for number, build in enumerate(queue, start=1)}
+
+    def _view(self, build: Build, positions: dict[str, int] | None = None) -> BuildView:
+        waiting = None
+        if build.state is State.QUEUED:
+            position = (positions or self._positions()).get(build.id, 1)
+            waiting = self._loop.board.waiting(
+                build, position, subscribed=self._loop.subscribed, now=self._clock()
+            )
+        return BuildView(build, waiting, self._parts.logs.size(build.id))

@@ -1,0 +1,182 @@
+"""Follows logs while builds run, and fetches results that a status update could not bring."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from builder_framework.cluster import Sandboxes
+from builder_framework.domain import events as ev
+from builder_framework.domain.model import Attempt, Build
+from builder_framework.errors import (
+    BuilderError,
+    ProtocolError,
+    SandboxError,
+    StoreUnavailableError,
+)
+from builder_framework.mesos.status import from_report
+from builder_framework.protocol import (
+    Reason,
+    Report,
+    decode_report,
+    log_file_name,
+    result_file_name,
+)
+from builder_framework.service.logs import Bell, LogStore
+
+log = logging.getLogger(__name__)
+
+_POLL = 0.4
+_POLL_AFTER_ERROR = 2.0
+# An agent that restarts is back within this time; one that does not has lost its files.
+_PATIENCE = 60.0
+_RESULT_PATIENCE = 20.0
+
+Apply = Callable[[str, ev.Event], Build | None]
+"""Feeds an event to the serial loop and waits: the build after it, None when not stored."""
+
+Get = Callable[[str], Build]
+
+
+class LogCollector:
+    """One follower per build that has a task."""
+
+    def __init__(
+        self, sandboxes: Sandboxes, logs: LogStore, bell: Bell, get: Get, apply: Apply
+    ) -> None:
+        self._sandboxes = sandboxes
+        self._logs = logs
+        self._bell = bell
+        self._get = get
+        self._apply = apply
+        self._lock = threading.Lock()
+        self._following: set[str] = set()
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Followers end at their next step; what they have is stored."""
+        self._stopping.set()
+
+    def follow(self, build_id: str) -> None:
+        """Collect the build's log until it is over; does nothing when it is followed already."""
+        with self._lock:
+            if build_id in self._following:
+                return
+            self._following.add(build_id)
+        threading.Thread(
+            target=self._follow, args=(build_id,), name=f"log {build_id}", daemon=True
+        ).start()
+
+    def _follow(self, build_id: str) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._follow_attempt(build_id)
+                    return
+                except StoreUnavailableError as error:  # noqa: PERF203 (it waits anyway)
+                    log.warning("log of build %s has to wait: %s", build_id, error)
+                    self._stopping.wait(_POLL_AFTER_ERROR)
+        except Exception:
+            log.exception("the log of build %s is not followed any more", build_id)
+        finally:
+            with self._lock:
+                self._following.discard(build_id)
+
+    def _follow_attempt(self, build_id: str) -> None:
+        """Collect the current attempt's log to its end."""
+        build = self._get(build_id)
+        attempt = build.current
+        base = self._base(build, attempt) if attempt else None
+        if attempt is None or base is None:
+            return
+        patience = time.monotonic() + _PATIENCE
+        while not self._stopping.is_set():
+            # Asked before reading: what is read after the end was seen is the rest.
+            now = self._get(build_id)
+            over = now.terminal or now.current is None or now.current.number != attempt.number
+            try:
+                more = self._copy(build_id, attempt, base)
+                patience = time.monotonic() + _PATIENCE
+            except SandboxError as error:
+                if over and (not error.recoverable or time.monotonic() > patience):
+                    log.info("log of task %s ends here: %s", attempt.task_id, error)
+                    break
+                self._stopping.wait(_POLL_AFTER_ERROR if error.recoverable else _POLL)
+                continue
+            if over and not more:
+                break
+            if not more:
+                self._stopping.wait(_POLL)
+        else:
+            return
+        # Ignored for a build that waits for another attempt.
+        self._apply(build_id, ev.LogCompleted())
+
+    def _base(self, build: Build, attempt: Attempt) -> int | None:
+        """Where the attempt's log begins in the build's; stored before its first byte."""
+        if attempt.log_offset is None:
+            offset = self._logs.size(build.id)
+            changed = self._apply(build.id, ev.LogStarted(attempt.number, offset))
+            attempts = changed.attempts if changed else ()
+            return next((a.log_offset for a in attempts if a.number == attempt.number), None)
+        return attempt.log_offset
+
+    def _copy(self, build_id: str, attempt: Attempt, base: int) -> bool:
+        """Copy the next piece. Whether there may be more right now."""
+        offset = self._logs.size(build_id) - base
+        piece = self._sandboxes.read(attempt, log_file_name(attempt.task_id), offset)
+        if piece:
+            self._logs.append(build_id, piece)
+            self._bell.ring(build_id)
+        return bool(piece)
+
+
+class ResultFetcher:
+    """Reads the executor's last report from the sandbox."""
+
+    def __init__(self, sandboxes: Sandboxes, apply: Apply) -> None:
+        self._sandboxes = sandboxes
+        self._apply = apply
+        self._lock = threading.Lock()
+        self._fetching: set[str] = set()
+
+    def fetch(self, build_id: str, attempt: Attempt) -> None:
+        """Feed the result to the loop, or that it is lost; the agent's own news may be faster."""
+        with self._lock:
+            if attempt.task_id in self._fetching:
+                return
+            self._fetching.add(attempt.task_id)
+        threading.Thread(
+            target=self._run, args=(build_id, attempt), name=f"result {build_id}", daemon=True
+        ).start()
+
+    def _run(self, build_id: str, attempt: Attempt) -> None:
+        try:
+            self._apply(build_id, self._event(attempt))
+        except BuilderError as error:
+            log.warning("result of task %s was not stored: %s", attempt.task_id, error)
+        finally:
+            with self._lock:
+                self._fetching.discard(attempt.task_id)
+
+    def _event(self, attempt: Attempt) -> ev.Event:
+        deadline = time.monotonic() + _RESULT_PATIENCE
+        while True:
+            try:
+                return from_report(attempt.number, self._read(attempt))
+            except (SandboxError, ProtocolError) as error:
+                if time.monotonic() > deadline:
+                    message = (
+                        f"the task ended while nobody listened, and its result is gone: {error}"
+                    )
+                    return ev.TaskLost(attempt.number, Reason.RESULT_LOST, message)
+            time.sleep(1.0)
+
+    def _read(self, attempt: Attempt) -> Report:
+        name = result_file_name(attempt.task_id)
+        data = b""
+        while piece := self._sandboxes.read(attempt, name, len(data)):
+            data += piece
+        return decode_report(data)

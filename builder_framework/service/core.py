@@ -1,0 +1,430 @@
+"""The serial loop: everything that happens to builds goes through here, in one order.
+
+A turn takes all inputs that are there, applies them to copies, stores the result in one
+transaction, and only then answers callers, acknowledges updates and carries out effects.
+When the store does not take it, nothing happened: callers get an error, updates stay
+unacknowledged and come again.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from builder_framework import cluster as cl
+from builder_framework.domain import effects as fx
+from builder_framework.domain import events as ev
+from builder_framework.domain import machine, offers
+from builder_framework.domain.model import Build, Placement, Resources, parse_task_id
+from builder_framework.domain.states import ON_AGENT, State
+from builder_framework.errors import (
+    BuilderError,
+    ConflictError,
+    InvalidValueError,
+    NotFoundError,
+    StaleWriteError,
+    StoreUnavailableError,
+)
+from builder_framework.mesos import status
+from builder_framework.mesos.reconcile import Reconciliation
+from builder_framework.service.batch import Batch
+from builder_framework.service.board import WaitingBoard, queue_order, to_match
+from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.inputs import Cancel, Happened, Input, Submit
+from builder_framework.store.base import Store
+
+log = logging.getLogger(__name__)
+
+_TICK = 0.25
+_MAX_BATCH = 500
+_RETRY_SUBSCRIBED = 1.0
+# Offers come again as soon as REVIVE is sent; until then nobody needs them.
+_REFUSE_IDLE = 3600.0
+# An agent whose free resources grew is offered at once whatever the filter says; this is only
+# for what did not change.
+_REFUSE_UNFIT = 30.0
+_REFUSE_SHORT = 1.0
+
+
+@dataclass(frozen=True)
+class LoopPolicy:
+    """`executor_resources`: what the executor itself takes on top of a build's resources."""
+
+    machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
+    executor_resources: Resources = field(default_factory=lambda: Resources(0.1, 128.0, 0.0))
+    slots_per_agent: int = 8
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop sets in motion elsewhere."""
+
+    changed: Callable[[str], None]
+    follow_log: Callable[[str], None]
+    fetch_result: Callable[[str, Build], None]
+    fatal: Callable[[str], None]
+
+
+class Loop:
+    """Owner of every build that is not over. Its methods run on its own thread, except `post`."""
+
+    def __init__(
+        self,
+        store: Store,
+        cluster: cl.Cluster,
+        dispatcher: Dispatcher,
+        policy: LoopPolicy,
+        hooks: Hooks,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._dispatcher = dispatcher
+        self._policy = policy
+        self._hooks = hooks
+        self._clock = clock
+        self._inbox: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
+        self._reconciliation = Reconciliation()
+        self._offers: dict[str, offers.Offer] = {}
+        self._launching: list[offers.Match] = []
+        self._offers_wanted = False
+        self._revive = False
+        self.board = WaitingBoard()
+        self.active: dict[str, Build] = {}
+        self.subscribed = False
+        self.framework_id: str | None = None
+
+    # -- from other threads --------------------------------------------------------------------
+
+    def start(self, unfinished: list[Build]) -> None:
+        """Take over the builds that are not over and begin."""
+        self.active = {build.id: build for build in unfinished if not build.terminal}
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the turn at hand and end."""
+        self._inbox.put(None)
+        self._thread.join(timeout=15)
+
+    @property
+    def alive(self) -> bool:
+        """Whether inputs are being taken."""
+        return self._thread.is_alive()
+
+    def post(self, item: Input) -> None:
+        """Hand in an input; never blocks."""
+        self._inbox.put(item)
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while True:
+                items = self._take()
+                if None in items:
+                    return
+                self._turn([item for item in items if item is not None])
+        except Exception as error:
+            log.exception("the loop ends")
+            self._hooks.fatal(f"the loop ended: {error}")
+
+    def _take(self) -> list[Input | None]:
+        try:
+            items = [self._inbox.get(timeout=_TICK)]
+        except queue.Empty:
+            return []
+        while len(items) < _MAX_BATCH:
+            if self._inbox.empty():
+                break
+            items.append(self._inbox.get())
+        return items
+
+    def _turn(self, items: list[Input]) -> None:
+        batch = Batch(self.active, self._store, self._clock(), self._policy.machine)
+        self._launching = []
+        for item in items:
+            self._handle(item, batch)
+        self._fire_timers(batch)
+        self._place(batch)
+        try:
+            batch.store()
+        except StoreUnavailableError as error:
+            log.error("%d builds could not be stored: %s", len(batch.builds), error)  # noqa: TRY400
+            self._give_up(batch, items, error)
+            return
+        except StaleWriteError as error:
+            # Somebody else writes to our builds: there must be only one of us.
+            self._give_up(batch, items, error)
+            self._hooks.fatal(str(error))
+            return
+        self._commit(batch)
+
+    def _handle(self, item: Input, batch: Batch) -> None:
+        """One faulty input must not take the others with it."""
+        try:
+            match item:
+                case Submit():
+                    self._on_submit(item, batch)
+                case Cancel():
+                    self._on_cancel(item, batch)
+                case Happened():
+                    batch.step(item.build_id, item.event)
+                    if item.reply is not None:
+                        batch.replies.append((item.reply, item.build_id))
+                case cl.StatusUpdate():
+                    self._on_status(item, batch)
+                case cl.OffersReceived():
+                    self._offers.update({offer.id: offer for offer in item.offers})
+                case cl.Subscribed():
+                    self._on_subscribed(item, batch)
+                case cl.Disconnected():
+                    self._on_disconnected()
+        except BuilderError as error:
+            self._refuse(item, error)
+        except Exception:
+            log.exception("%s was not taken in", type(item).__name__)
+            self._refuse(item, BuilderError("an unexpected error; the log tells more"))
+
+    def _refuse(self, item: Input, error: BuilderError) -> None:
+        if isinstance(item, (Submit, Cancel, Happened)) and item.reply is not None:
+            item.reply.error = error
+            item.reply.resolve()
+            return
+        log.error("%s was not taken in: %s", type(item).__name__, error)
+        if isinstance(item, cl.Subscribed):
+            # The subscription stands, whatever the store says now.
+            again = threading.Timer(_RETRY_SUBSCRIBED, self.post, [item])
+            again.daemon = True
+            again.start()
+
+    def _give_up(self, batch: Batch, items: list[Input], error: BuilderError) -> None:
+        """Nothing happened; nobody waits in vain, and no offer is forgotten."""
+        for item in items:
+            if isinstance(item, (Submit, Cancel, Happened)):
+                self._refuse(item, error)
+        agents = offers.merge(list(self._offers.values()))
+        self._offers.clear()
+        matched = {m.agent.first.agent_id: m.agent for m in self._launching}
+        for agent in (*agents, *matched.values()):
+            self._decline(agent, _REFUSE_SHORT)
+        # What the master said without asking for an acknowledgement is not said again.
+        if self.subscribed:
+            self._reconciliation.begin(self._tasks(), batch.now)
+
+    def _commit(self, batch: Batch) -> None:
+        """It is stored: now it is true, and may be told and acted upon."""
+        for build_id, build in batch.builds.items():
+            if build.terminal:
+                self.active.pop(build_id, None)
+            else:
+                self.active[build_id] = build
+            if build.state is not State.QUEUED:
+                self.board.forget(build_id)
+        for reply, build_id in batch.replies:
+            reply.build = batch.get(build_id)
+            reply.resolve()
+        for update in batch.acknowledge:
+            self._dispatcher.call(partial(self._cluster.acknowledge, update))
+        self._launch(batch)
+        for effect in batch.effects:
+            self._carry_out(effect)
+        for then in batch.afterwards:
+            then()
+        for build_id in batch.builds:
+            self._hooks.changed(build_id)
+        self._steer_offers(batch)
+        if self.subscribed:
+            for tasks in self._reconciliation.due(batch.now):
+                self._dispatcher.call(partial(self._cluster.reconcile, tasks))
+
+    # -- inputs --------------------------------------------------------------------------------
+
+    def _on_submit(self, item: Submit, batch: Batch) -> None:
+        key, owner = item.idempotency, item.event.owner
+        known = batch.known_key(owner, key.key) if key else None
+        if key is not None and known is not None:
+            if known.fingerprint != key.fingerprint:
+                raise ConflictError(
+                    f"Idempotency-Key {key.key!r} was used for another request: "
+                    f"build {known.build_id}"
+                )
+            item.reply.fresh = False
+            batch.replies.append((item.reply, known.build_id))
+            return
+        batch.step(item.event.build_id, item.event)
+        if key is not None:
+            batch.use_key(owner, item.event.build_id, key)
+        batch.replies.append((item.reply, item.event.build_id))
+        self._revive = True
+
+    def _on_cancel(self, item: Cancel, batch: Batch) -> None:
+        build = batch.get(item.build_id)
+        if build.terminal:
+            raise ConflictError(f"build {build.id} is over: {build.state.value}")
+        batch.step(item.build_id, ev.CancelRequested(item.by))
+        batch.replies.append((item.reply, item.build_id))
+
+    def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
+        if item.framework_id != self._store.framework_id():
+            # Before anything is launched under it: without the id, tasks would be orphans.
+            self._store.save_framework_id(item.framework_id)
+        self.framework_id = item.framework_id
+        self.subscribed = True
+        self._offers.clear()
+        self.board.clear()
+        self._reconciliation.begin(self._tasks(), batch.now)
+        # Whatever the master remembers of our wishes, say them again.
+        self._offers_wanted = True
+        self._revive = True
+
+    def _tasks(self) -> list[tuple[str, str]]:
+        """(task id, agent id) of every attempt that may have a task."""
+        return [
+            (build.current.task_id, build.current.placement.agent_id)
+            for build in self.active.values()
+            if build.state in ON_AGENT and build.current is not None
+        ]
+
+    def _on_disconnected(self) -> None:
+        self.subscribed = False
+        self._offers.clear()
+        self.board.clear()
+        self._reconciliation.end()
+
+    def _on_status(self, update: cl.StatusUpdate, batch: Batch) -> None:
+        try:
+            build_id, attempt = parse_task_id(update.task_id)
+            build = batch.get(build_id)
+        except (InvalidValueError, NotFoundError):
+            self._on_orphan(update, batch)
+            return
+        self._reconciliation.heard_of(update.task_id)
+        current = build.current
+        if status.needs_result(update) and not build.terminal and current is not None:
+            if current.number == attempt:
+                batch.afterwards.append(lambda: self._hooks.fetch_result(build_id, build))
+        else:
+            batch.step(build_id, status.interpret(update, attempt))
+        if update.uuid is not None:
+            batch.acknowledge.append(update)
+
+    def _on_orphan(self, update: cl.StatusUpdate, batch: Batch) -> None:
+        """A task under our framework id that the store never heard of must not go on."""
+        meaning = status.STATES.get(update.state)
+        if meaning in (status.Meaning.SEEN, status.Meaning.RUNNING):
+            log.warning("task %s is not ours to run: killing it", update.task_id)
+            batch.effects.append(fx.Kill(update.task_id, update.agent_id or ""))
+        if update.uuid is not None:
+            batch.acknowledge.append(update)
+
+    def _fire_timers(self, batch: Batch) -> None:
+        for build_id in list(self.active):
+            timer = machine.next_timer(batch.get(build_id), self._policy.machine)
+            if timer is not None and timer[0] <= batch.now:
+                batch.step(build_id, timer[1])
+
+    # -- offers --------------------------------------------------------------------------------
+
+    def _queue(self, batch: Batch) -> list[Build]:
+        """Builds to place now, in order, as this turn sees them."""
+        seen = {**self.active, **batch.builds}
+        return [b for b in queue_order(seen.values()) if b.not_before <= batch.now]
+
+    def _place(self, batch: Batch) -> None:
+        if not self._offers or self.framework_id is None:
+            return
+        overhead = self._policy.executor_resources
+        result = offers.match(
+            [to_match(build, overhead) for build in self._queue(batch)],
+            list(self._offers.values()),
+            now=batch.now,
+            slots_in_use=self._slots_in_use(batch),
+            slots_per_agent=self._policy.slots_per_agent,
+        )
+        self._offers.clear()
+        self._launching = list(result.matches)
+        for found in result.matches:
+            batch.step(found.build_id, ev.Placed(self._placement(found, batch)))
+        self.board.refused(result.refusals, batch.now)
+        refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
+        for agent in result.unused:
+            self._decline(agent, refuse)
+
+    def _placement(self, found: offers.Match, batch: Batch) -> Placement:
+        offer = found.agent.first
+        number = len(batch.get(found.build_id).attempts) + 1
+        return Placement(
+            agent_id=offer.agent_id,
+            hostname=offer.hostname,
+            agent_url=offer.agent_url,
+            slot=found.slot,
+            executor_id=f"builder.{found.build_id}.{number}",
+            framework_id=self.framework_id or "",
+        )
+
+    def _slots_in_use(self, batch: Batch) -> Mapping[str, frozenset[int]]:
+        used: dict[str, set[int]] = defaultdict(set)
+        for build in {**self.active, **batch.builds}.values():
+            if build.state in ON_AGENT and build.current is not None:
+                used[build.current.placement.agent_id].add(build.current.placement.slot)
+        return {agent_id: frozenset(slots) for agent_id, slots in used.items()}
+
+    def _launch(self, batch: Batch) -> None:
+        """One ACCEPT per agent, with all its tasks."""
+        by_agent: dict[str, list[offers.Match]] = defaultdict(list)
+        for found in self._launching:
+            by_agent[found.agent.first.agent_id].append(found)
+        waiting = bool(self._queue(batch))
+        for matches in by_agent.values():
+            builds = [batch.builds[found.build_id] for found in matches]
+            launches = [cl.Launch(build, build.attempts[-1]) for build in builds]
+            refuse = _REFUSE_UNFIT if waiting else _REFUSE_IDLE
+            agent = matches[0].agent
+            self._dispatcher.call(
+                partial(self._cluster.launch, agent, launches, refuse),
+                partial(self._not_launched, launches),
+            )
+
+    def _not_launched(self, launches: list[cl.Launch]) -> None:
+        for launch in launches:
+            message = "the launch was not sent: the subscription ended"
+            event = ev.TaskMissing(launch.attempt.number, message)
+            self.post(Happened(launch.build.id, event))
+
+    def _decline(self, agent: offers.AgentOffer, refuse: float) -> None:
+        self._dispatcher.call(partial(self._cluster.decline, [agent], refuse))
+
+    def _steer_offers(self, batch: Batch) -> None:
+        """Take part in allocation only while something waits; a new wish clears old filters."""
+        if not self.subscribed:
+            return
+        wanted = bool(self._queue(batch))
+        if wanted and (self._revive or not self._offers_wanted):
+            self._dispatcher.call(self._cluster.revive)
+        elif not wanted and self._offers_wanted:
+            self._dispatcher.call(self._cluster.suppress)
+        self._offers_wanted = wanted
+        self._revive = False
+
+    # -- effects -------------------------------------------------------------------------------
+
+    def _carry_out(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Launch():
+                # Sent by _launch, together with the agent's other tasks.
+                pass
+            case fx.Kill(task_id, agent_id):
+                self._dispatcher.call(partial(self._cluster.kill, task_id, agent_id or None))
+            case fx.ShutdownExecutor(executor_id, agent_id):
+                self._dispatcher.call(
+                    partial(self._cluster.shutdown_executor, executor_id, agent_id)
+                )
+            case fx.CollectLog(build_id):
+                self._hooks.follow_log(build_id)

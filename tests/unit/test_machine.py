@@ -1,0 +1,313 @@
+"""The machine is total, ends every build once, and never forgets a task that may run."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from builder_framework.domain import events as ev
+from builder_framework.domain import machine
+from builder_framework.domain.effects import CollectLog, Kill, Launch, ShutdownExecutor
+from builder_framework.domain.model import Build, BuildRequest, GitSource, Placement, Resources
+from builder_framework.domain.states import ON_AGENT, TERMINAL, State
+from builder_framework.protocol import Phase, Reason, Report
+from tests.unit import strategies
+
+POLICY = machine.MachinePolicy()
+EVENTS = typing.get_args(ev.Event)
+PLACEMENT = Placement("agent", "host", "http://10.0.0.1:5051", 0, "executor", "framework")
+REQUEST = BuildRequest(
+    GitSource("https://git.example.org/app.git"),
+    ("registry.example.org/app:1",),
+    timeout=100.0,
+    queue_ttl=1000.0,
+    resources=Resources(1.0, 512.0),
+)
+
+
+def step(build: Build | None, event: ev.Event, now: float = 10.0) -> machine.Step:
+    return machine.step(build, event, now, POLICY)
+
+
+def queued() -> Build:
+    return step(None, ev.Submitted("b" * 16, REQUEST, "me"), 0.0).build
+
+
+def staging() -> Build:
+    return step(queued(), ev.Placed(PLACEMENT)).build
+
+
+def running(phase: Phase = Phase.CLONING) -> Build:
+    return step(staging(), ev.TaskProgressed(1, Report(phase=phase)), 20.0).build
+
+
+def cancelling() -> Build:
+    return step(running(), ev.CancelRequested("ann"), 30.0).build
+
+
+def unreachable() -> Build:
+    return step(running(), ev.TaskUnreachable(1), 30.0).build
+
+
+def succeeded() -> Build:
+    return step(running(), ev.TaskSucceeded(1, Report(digest="sha256:1")), 40.0).build
+
+
+IN_STATE = {
+    State.QUEUED: queued,
+    State.STAGING: staging,
+    State.RUNNING: running,
+    State.CANCELLING: cancelling,
+    State.UNREACHABLE: unreachable,
+    State.SUCCEEDED: succeeded,
+    State.FAILED: lambda: step(running(), ev.TaskFailed(1, Reason.STEP_FAILED, "no")).build,
+    State.CANCELLED: lambda: step(cancelling(), ev.TaskKilled(1)).build,
+}
+
+
+def sample(kind: type) -> ev.Event:
+    """An event of `kind` about attempt 1."""
+    values: dict[str, object] = {
+        "attempt": 1,
+        "build_id": "b" * 16,
+        "request": REQUEST,
+        "owner": "me",
+        "placement": PLACEMENT,
+        "report": Report(phase=Phase.BUILDING),
+        "reason": Reason.AGENT_LOST,
+        "message": "it happened",
+        "by": "ann",
+        "offset": 0,
+    }
+    hints = typing.get_type_hints(kind)
+    made: ev.Event = kind(**{name: values[name] for name in hints if name in values})
+    return made
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("kind", EVENTS)
+def test_every_cell_of_state_and_event_is_decided(state: State, kind: type) -> None:
+    """No event leaves a build in doubt: each cell has a handler or says IGNORED."""
+    assert kind in machine.TABLE[state]
+    build = IN_STATE[state]()
+    assert build.state is state
+    try:
+        result = step(build, sample(kind), 50.0)
+    except machine.InvalidTransitionError:
+        assert kind in (ev.Submitted, ev.Placed)
+    else:
+        assert result.build is build or result.build.version == build.version + 1
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL))
+@pytest.mark.parametrize("kind", EVENTS)
+def test_a_build_that_is_over_never_changes_its_outcome(state: State, kind: type) -> None:
+    build = IN_STATE[state]()
+    try:
+        after = step(build, sample(kind), 50.0).build
+    except machine.InvalidTransitionError:
+        return
+    assert (after.state, after.reason, after.message, after.ended_at) == (
+        build.state,
+        build.reason,
+        build.message,
+        build.ended_at,
+    )
+
+
+@pytest.mark.parametrize("state", [*sorted(TERMINAL), State.QUEUED])
+def test_a_task_that_runs_though_it_should_not_is_killed(state: State) -> None:
+    build = IN_STATE[state]()
+    if state is State.QUEUED:
+        build = step(staging(), ev.TaskMissing(1, "not launched")).build
+        assert build.state is State.QUEUED
+    effects = step(build, ev.TaskProgressed(1, Report(phase=Phase.CLONING)), 50.0).effects
+    assert effects == (Kill(f"{build.id}.1", "agent"),)
+
+
+def test_news_of_an_older_attempt_changes_nothing_and_ends_its_task() -> None:
+    again = step(staging(), ev.TaskMissing(1, "not launched")).build
+    second = step(again, ev.Placed(replace(PLACEMENT, agent_id="other"))).build
+    late = step(second, ev.TaskProgressed(1, Report(phase=Phase.PUSHING)))
+    assert late.build is second
+    assert late.effects == (Kill(f"{second.id}.1", "agent"),)
+    assert step(second, ev.TaskSucceeded(1, Report())).build is second
+
+
+def test_a_launch_that_got_nowhere_is_repeated_at_once_and_without_blame() -> None:
+    """The framework was killed between storing a placement and sending it."""
+    build = step(staging(), ev.TaskMissing(1, "unknown to the agent"), 15.0).build
+    assert (build.state, build.not_before, build.launch_failures) == (State.QUEUED, 15.0, 0)
+    assert not build.attempts[0].live
+
+
+def test_a_task_that_vanished_after_it_ran_is_not_repeated() -> None:
+    build = step(running(), ev.TaskMissing(1, "gone")).build
+    assert (build.state, build.reason) == (State.FAILED, Reason.AGENT_LOST)
+
+
+def test_a_container_that_never_starts_is_tried_again_later_and_given_up_in_the_end() -> None:
+    build, now = queued(), 0.0
+    waits = []
+    while build.state is State.QUEUED:
+        now = max(now, build.not_before)
+        build = step(build, ev.Placed(PLACEMENT), now).build
+        failure = ev.TaskNeverStarted(len(build.attempts), Reason.LAUNCH_FAILED, "no such image")
+        build = step(build, failure, now).build
+        waits.append(build.not_before - now)
+    assert len(build.attempts) == POLICY.retry.max_launch_failures
+    assert waits[0] < waits[1]
+    assert build.reason is Reason.LAUNCH_FAILED
+    assert build.message == "no such image (tried 3 times)"
+
+
+def test_a_cancel_that_came_too_late_tells_the_truth() -> None:
+    """The image is in the registry: saying CANCELLED would be a lie."""
+    build = step(cancelling(), ev.TaskSucceeded(1, Report(digest="sha256:1"))).build
+    assert build.state is State.SUCCEEDED
+    assert build.message == "the build had finished before it could be stopped"
+
+
+def test_a_kill_is_repeated_then_the_executor_destroyed_then_given_up() -> None:
+    build = cancelling()
+    seen = []
+    while not build.terminal:
+        timer = machine.next_timer(build, POLICY)
+        assert timer is not None
+        result = step(build, timer[1], timer[0])
+        seen.append([type(effect) for effect in result.effects])
+        build = result.build
+    assert seen[0] == [Kill]
+    assert seen[2] == [Kill, ShutdownExecutor]
+    assert seen[-1] == [Kill, CollectLog]
+    assert build.state is State.CANCELLED
+    assert "did not confirm its end" in (build.message or "")
+
+
+def test_a_timeout_ends_as_failed_and_names_the_phase() -> None:
+    build = running(Phase.PUSHING)
+    timer = machine.next_timer(build, POLICY)
+    assert timer == (20.0 + 100.0 + POLICY.run_slack, ev.RunExpired())
+    stopping = step(build, ev.RunExpired(), timer[0])
+    assert stopping.effects == (Kill(f"{build.id}.1", "agent"),)
+    ended = step(stopping.build, ev.TaskKilled(1)).build
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.TIMEOUT)
+    assert "PUSHING" in (ended.message or "")
+
+
+def test_an_agent_that_comes_back_finds_its_build_as_it_was() -> None:
+    back = step(unreachable(), ev.TaskSeen(1, running=True)).build
+    assert (back.state, back.phase) == (State.RUNNING, Phase.CLONING)
+    never_ran = step(staging(), ev.TaskUnreachable(1)).build
+    assert step(never_ran, ev.TaskSeen(1)).build.state is State.STAGING
+
+
+def test_what_was_learned_is_never_forgotten() -> None:
+    learned = step(running(), ev.TaskProgressed(1, Report(phase=Phase.BUILDING, commit="c0ffee")))
+    ended = step(learned.build, ev.TaskFailed(1, Reason.STEP_FAILED, "no", Report())).build
+    assert ended.result.commit == "c0ffee"
+
+
+class Life(RuleBasedStateMachine):
+    """Any order of events, late and doubled ones included, with the invariants in between."""
+
+    attempts = Bundle("attempts")
+
+    @initialize(request=strategies.requests)
+    def submitted(self, request: BuildRequest) -> None:
+        self.now = 1000.0
+        self.build = machine.step(
+            None, ev.Submitted("c" * 16, request, "me"), self.now, POLICY
+        ).build
+        self.launched: set[int] = set()
+        self.outcomes: list[State] = []
+        self.last_effects: tuple[object, ...] = ()
+
+    def feed(self, event: ev.Event) -> None:
+        before = self.build
+        self.now += 1.0
+        result = machine.step(before, event, self.now, POLICY)
+        for effect in result.effects:
+            if isinstance(effect, Launch):
+                assert effect.attempt not in self.launched, "an attempt was launched twice"
+                self.launched.add(effect.attempt)
+        if result.build.terminal and not before.terminal:
+            self.outcomes.append(result.build.state)
+        self.build, self.last_effects = result.build, result.effects
+
+    @rule(placement=strategies.placements)
+    def placed(self, placement: Placement) -> None:
+        if self.build.state is State.QUEUED:
+            self.feed(ev.Placed(placement))
+
+    @rule(
+        kind=st.sampled_from(typing.get_args(ev.TaskEvent)),
+        attempt=st.integers(1, 4),
+        report=strategies.reports,
+        reason=st.sampled_from(Reason),
+        flag=st.booleans(),
+    )
+    def heard(self, kind: type, attempt: int, report: Report, reason: Reason, flag: bool) -> None:
+        values = {
+            "attempt": attempt,
+            "report": report,
+            "reason": reason,
+            "message": "news",
+            "running": flag,
+            "offer_lost": flag,
+        }
+        fields = typing.get_type_hints(kind)
+        self.feed(kind(**{name: values[name] for name in fields}))
+
+    @rule()
+    def cancelled(self) -> None:
+        self.feed(ev.CancelRequested("ann"))
+
+    @rule()
+    def time_passes(self) -> None:
+        timer = machine.next_timer(self.build, POLICY)
+        if timer is not None:
+            self.now = max(self.now, timer[0])
+            self.feed(timer[1])
+
+    @rule(kind=st.sampled_from(typing.get_args(ev.TimerEvent)))
+    def a_stale_timer_fires(self, kind: type) -> None:
+        self.feed(kind())
+
+    @rule(attempt=st.integers(1, 4), offset=st.integers(0, 10**9))
+    def log_moves(self, attempt: int, offset: int) -> None:
+        self.feed(ev.LogStarted(attempt, offset))
+        self.feed(ev.LogCompleted())
+
+    @invariant()
+    def it_ends_at_most_once(self) -> None:
+        assert len(self.outcomes) <= 1
+        if self.build.terminal:
+            assert self.outcomes == [self.build.state]
+            assert self.build.ended_at is not None
+            assert self.build.stop is None
+            assert (self.build.reason is None) is (self.build.state is State.SUCCEEDED)
+
+    @invariant()
+    def what_is_not_over_has_a_clock(self) -> None:
+        """A build can only be stuck where no timer runs."""
+        if not self.build.terminal:
+            assert machine.next_timer(self.build, POLICY) is not None
+
+    @invariant()
+    def only_the_newest_attempt_is_live(self) -> None:
+        build = self.build
+        assert [a.number for a in build.attempts] == list(range(1, len(build.attempts) + 1))
+        assert not any(attempt.live for attempt in build.attempts[:-1])
+        live = build.current is not None and build.current.live
+        assert live is (build.state in ON_AGENT)
+        assert (build.stop is not None) is (build.state is State.CANCELLING)
+
+
+Life.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+TestLife = Life.TestCase
