@@ -1,0 +1,257 @@
+"""What every store promises. A new store is one more subclass."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+
+from builder_framework.domain import events as ev
+from builder_framework.domain import machine
+from builder_framework.domain.model import Build, BuildRequest, GitSource, Placement, Resources
+from builder_framework.domain.states import State
+from builder_framework.errors import (
+    InvalidInputError,
+    NotFoundError,
+    StaleWriteError,
+    StoreUnavailableError,
+)
+from builder_framework.ports import Idempotency, ListQuery
+from builder_framework.protocol import Phase, PushedImage, Reason, Report
+from builder_framework.store import tables
+from builder_framework.store.base import Change, KnownKey, Store
+from builder_framework.store.sql import SqlStore
+from tests.unit import strategies
+
+POLICY = machine.MachinePolicy()
+PLACEMENT = Placement("agent", "host", "http://10.0.0.1:5051", 3, "executor", "framework")
+
+
+def build(name: str, *, git: str = "app", image: str = "app", owner: str = "me") -> Build:
+    request = BuildRequest(
+        GitSource(f"https://git.example.org/{git}.git"),
+        (f"registry.example.org/{image}:1",),
+        timeout=60.0,
+        queue_ttl=60.0,
+        resources=Resources(1.0, 64.0),
+        labels={"team": git},
+    )
+    event = ev.Submitted(name.ljust(16, "0"), request, owner)
+    return machine.step(None, event, 1.0, POLICY).build
+
+
+def after(before: Build, *events: ev.Event) -> Build:
+    for event in events:
+        before = machine.step(before, event, 2.0, POLICY).build
+    return before
+
+
+class StoreContract:
+    """The promises of `Store`."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[Store]:
+        raise NotImplementedError
+
+    def test_what_was_stored_is_read_back_equal(self, store: Store) -> None:
+        fresh = build("a")
+        store.apply([Change(fresh)])
+        assert store.get(fresh.id) == fresh
+        report = Report(
+            phase=Phase.PUSHING,
+            commit="c0ffee",
+            digest="sha256:1",
+            images=(PushedImage("x", "sha256:1"),),
+            size=5,
+            timings={"building": 1.5},
+        )
+        ran = after(fresh, ev.Placed(PLACEMENT), ev.TaskProgressed(1, report), ev.LogStarted(1, 7))
+        store.apply([Change(ran, fresh)])
+        assert store.get(fresh.id) == ran
+        stopping = after(ran, ev.CancelRequested("ann"))
+        store.apply([Change(stopping, ran)])
+        assert store.get(fresh.id) == stopping
+        over = after(stopping, ev.TaskKilled(1), ev.LogCompleted())
+        store.apply([Change(over, stopping)])
+        assert store.get(fresh.id) == over
+
+    @settings(
+        max_examples=25,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        deadline=None,
+    )
+    @given(request_=strategies.requests)
+    def test_any_request_is_read_back_equal(self, store: Store, request_: BuildRequest) -> None:
+        one = build("q")
+        stored = replace(one, id=_fresh_id(), request=request_)
+        store.apply([Change(stored)])
+        assert store.get(stored.id).request == request_
+
+    def test_a_stale_write_changes_nothing_at_all(self, store: Store) -> None:
+        first, second = build("a"), build("b")
+        store.apply([Change(first), Change(second)])
+        placed = after(first, ev.Placed(PLACEMENT))
+        store.apply([Change(placed, first)])
+        other = after(second, ev.CancelRequested("ann"))
+        with pytest.raises(StaleWriteError):
+            store.apply([Change(other, second), Change(after(first, ev.QueueExpired()), first)])
+        assert store.get(second.id) == second
+        assert store.get(first.id) == placed
+
+    def test_unfinished_builds_come_in_order_of_acceptance(self, store: Store) -> None:
+        builds = [build(name) for name in "cab"]
+        store.apply([Change(b) for b in builds])
+        over = after(builds[1], ev.CancelRequested("ann"))
+        store.apply([Change(over, builds[1])])
+        assert [b.id for b in store.unfinished()] == [builds[0].id, builds[2].id]
+
+    def test_a_build_whose_log_is_not_complete_is_unfinished(self, store: Store) -> None:
+        fresh = build("a")
+        ran = after(
+            fresh,
+            ev.Placed(PLACEMENT),
+            ev.TaskProgressed(1, Report(phase=Phase.CLONING)),
+            ev.TaskFailed(1, Reason.STEP_FAILED, "no"),
+        )
+        store.apply([Change(fresh)])
+        store.apply([Change(ran, fresh)])
+        assert store.unfinished() == [ran]
+        store.apply([Change(after(ran, ev.LogCompleted()), ran)])
+        assert store.unfinished() == []
+
+    def test_pages_cover_everything_once_newest_first(self, store: Store) -> None:
+        builds = [build(f"p{n}") for n in range(7)]
+        for one in builds:
+            store.apply([Change(one)])
+        seen: list[str] = []
+        cursor = None
+        while True:
+            page, cursor = store.list(ListQuery(limit=3, cursor=cursor))
+            seen += [b.id for b in page]
+            if cursor is None:
+                break
+        assert seen == [b.id for b in reversed(builds)]
+
+    @pytest.mark.parametrize(
+        ("query", "expected"),
+        [
+            (ListQuery(image="registry.example.org/web:1"), ["b"]),
+            (ListQuery(git_url="https://git.example.org/app.git"), ["b", "a"]),
+            (ListQuery(owner="you"), ["c"]),
+            (ListQuery(label=("team", "api")), ["c"]),
+            (ListQuery(label=("team", "a%")), []),
+            (ListQuery(states=(State.CANCELLED,)), ["a"]),
+            (ListQuery(states=(State.QUEUED,), owner="me"), ["b"]),
+        ],
+    )
+    def test_filters(self, store: Store, query: ListQuery, expected: list[str]) -> None:
+        one = build("a")
+        store.apply([Change(one)])
+        store.apply([Change(build("b", image="web"))])
+        store.apply([Change(build("c", git="api", owner="you"))])
+        store.apply([Change(after(one, ev.CancelRequested("ann")), one)])
+        page, _ = store.list(query)
+        assert [b.id[0] for b in page] == expected
+
+    @pytest.mark.parametrize(
+        "cursor", ["", "x", "c2VxOi0x", "c2VxOjk5OTk5OTk5OTk5OTk5OTk5OTk5", "é"]
+    )
+    def test_a_forged_cursor_is_refused_by_name(self, store: Store, cursor: str) -> None:
+        with pytest.raises(InvalidInputError) as caught:
+            store.list(ListQuery(cursor=cursor))
+        assert caught.value.problems[0].field == "cursor"
+
+    def test_a_key_remembers_its_build_per_owner(self, store: Store) -> None:
+        one = build("a")
+        store.apply([Change(one, idempotency=Idempotency("k", "f" * 64))])
+        assert store.known_key("me", "k") == KnownKey("f" * 64, one.id)
+        assert store.known_key("you", "k") is None
+
+    def test_the_framework_id_is_kept(self, store: Store) -> None:
+        assert store.framework_id() is None
+        store.save_framework_id("one")
+        store.save_framework_id("two")
+        assert store.framework_id() == "two"
+
+    def test_what_is_not_there_is_not_found(self, store: Store) -> None:
+        with pytest.raises(NotFoundError):
+            store.get("0" * 16)
+
+    def test_ping_proves_a_write(self, store: Store) -> None:
+        store.ping()
+        store.ping()
+
+
+_counter = iter(range(10**9))
+
+
+def _fresh_id() -> str:
+    return f"{next(_counter):016d}"
+
+
+class TestSqlite(StoreContract):
+    """SQLite in a file, as the framework uses it."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "builder.db"
+
+    @pytest.fixture
+    def store(self, path: Path) -> Iterator[Store]:
+        store = SqlStore(f"sqlite:///{path}")
+        yield store
+        store.close()
+
+    def test_it_survives_a_restart(self, store: Store, path: Path) -> None:
+        one = build("a")
+        store.apply([Change(one)])
+        # No close: this is what a SIGKILL leaves.
+        again = SqlStore(f"sqlite:///{path}")
+        assert again.get(one.id) == one
+        again.close()
+
+    def test_a_commit_is_durable_before_it_is_told(self, store: Store) -> None:
+        """WAL with synchronous=NORMAL would lose acknowledged builds at a power cut."""
+        assert isinstance(store, SqlStore)
+        with store._engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+    def test_a_locked_database_says_so_and_works_again_later(
+        self, store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("builder_framework.store.sql._BUSY_TIMEOUT_MS", 50)
+        impatient = SqlStore(f"sqlite:///{path}")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        one = build("a")
+        with pytest.raises(StoreUnavailableError):
+            impatient.apply([Change(one)])
+        other.execute("ROLLBACK")
+        other.close()
+        impatient.apply([Change(one)])
+        assert store.get(one.id) == one
+        impatient.close()
+
+    def test_errors_do_not_show_requests(self, store: Store) -> None:
+        """SQLAlchemy prints a failed statement with its parameters, secrets included."""
+        one = build("a")
+        store.apply([Change(one)])
+        with pytest.raises(StoreUnavailableError) as caught:
+            store.apply([Change(one)])
+        assert "git.example.org" not in str(caught.value)
+
+    @pytest.mark.usefixtures("store")
+    def test_migrations_and_tables_agree(self, path: Path) -> None:
+        engine = sa.create_engine(f"sqlite:///{path}")
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection)
+            assert compare_metadata(context, tables.metadata) == []
+        engine.dispose()

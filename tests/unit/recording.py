@@ -1,0 +1,131 @@
+"""A cluster that only writes down what it is asked, for tests of the loop's own promises.
+
+What Mesos does about calls is tested on a real one, in tests/integration.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from builder_framework.cluster import Launch, StatusUpdate, Subscribed
+from builder_framework.domain.model import Attempt, Resources
+from builder_framework.domain.offers import AgentOffer, Offer
+from builder_framework.errors import NotSubscribedError, SandboxError
+from builder_framework.service.builds import BuildService, Parts
+from builder_framework.service.core import LoopPolicy
+from builder_framework.service.logs import LogStore
+from builder_framework.store.sql import SqlStore
+
+
+class RecordingCluster:
+    """`calls`: what was asked, in order, as (name, arguments)."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any]] = []
+        self.refuse: Exception | None = None
+        self._changed = threading.Condition()
+
+    def _record(self, name: str, arguments: Any) -> None:
+        with self._changed:
+            if self.refuse is not None:
+                raise self.refuse
+            self.calls.append((name, arguments))
+            self._changed.notify_all()
+
+    def wait_for(self, name: str, timeout: float = 5.0) -> Any:
+        """The arguments of the first call of that name, waiting for it."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                for called, arguments in self.calls:
+                    if called == name:
+                        return arguments
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise AssertionError(f"no {name} within {timeout} s: {self.calls}")
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+    def launch(self, agent: AgentOffer, launches: Sequence[Launch], _refuse: float) -> None:
+        self._record("launch", (agent, list(launches)))
+
+    def decline(self, agents: Sequence[AgentOffer], refuse_seconds: float) -> None:
+        self._record("decline", (list(agents), refuse_seconds))
+
+    def revive(self) -> None:
+        self._record("revive", None)
+
+    def suppress(self) -> None:
+        self._record("suppress", None)
+
+    def kill(self, task_id: str, agent_id: str | None) -> None:
+        self._record("kill", (task_id, agent_id))
+
+    def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
+        self._record("shutdown", (executor_id, agent_id))
+
+    def acknowledge(self, update: StatusUpdate) -> None:
+        self._record("acknowledge", update)
+
+    def reconcile(self, tasks: Sequence[tuple[str, str]]) -> None:
+        self._record("reconcile", list(tasks))
+
+
+class NoSandboxes:
+    """No agent answers."""
+
+    def read(self, _attempt: Attempt, _name: str, _offset: int) -> bytes:
+        raise SandboxError("no agent in this test")
+
+
+class Bench:
+    """A service on a real SQLite store, and the cluster it speaks to."""
+
+    def __init__(self, directory: Path, policy: LoopPolicy | None = None) -> None:
+        self.directory = directory
+        self.cluster = RecordingCluster()
+        self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}")
+        self.fatal: list[str] = []
+        parts = Parts(
+            store=self.store,
+            logs=LogStore(directory / "logs"),
+            cluster=self.cluster,
+            sandboxes=NoSandboxes(),
+            subscribed=lambda: True,
+            fatal=self.fatal.append,
+        )
+        self.service = BuildService(parts, policy or LoopPolicy(), time.time)
+        self.service.start()
+
+    def subscribe(self) -> None:
+        self.service.post(Subscribed("framework-1"))
+
+    def close(self) -> None:
+        self.service.stop()
+        self.store.close()
+
+
+def offer(agent: str = "a1", cpus: float = 8.0, mem: float = 8192.0) -> Offer:
+    return Offer(
+        id=f"offer-{agent}",
+        agent_id=agent,
+        hostname=agent,
+        agent_url="http://127.0.0.1:9",
+        resources=Resources(cpus, mem, 0.0),
+    )
+
+
+def until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
+    """Wait for `condition`, or fail."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not happen in time")
+        time.sleep(0.02)
+
+
+NOT_SUBSCRIBED = NotSubscribedError("no subscription in this test")

@@ -1,0 +1,262 @@
+"""The loop stores first, then answers, acknowledges and acts; and loses nothing when it cannot."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builder_framework.cluster import Disconnected, OffersReceived, StatusUpdate
+from builder_framework.domain.model import BuildRequest, Constraint, GitSource, Resources
+from builder_framework.domain.states import State
+from builder_framework.errors import ConflictError, NotFoundError, StoreUnavailableError
+from builder_framework.ports import BuildView, Idempotency, ListQuery
+from builder_framework.protocol import Outcome, Phase, PushedImage, Reason, Report, encode_report
+from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer, until
+
+REQUEST = BuildRequest(
+    GitSource("https://git.example.org/app.git"),
+    ("registry.example.org/app:1",),
+    timeout=600.0,
+    queue_ttl=600.0,
+    resources=Resources(1.0, 512.0),
+)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def submit(bench: Bench, **changes: object) -> BuildView:
+    request = replace(REQUEST, **changes)  # type: ignore[arg-type]
+    return bench.service.submit(request, "me")[0]
+
+
+def state(bench: Bench, view: BuildView) -> State:
+    return bench.service.get(view.build.id).build.state
+
+
+def news(
+    view: BuildView, mesos_state: str, report: Report | None = None, attempt: int = 1
+) -> StatusUpdate:
+    return StatusUpdate(
+        task_id=f"{view.build.id}.{attempt}",
+        agent_id="a1",
+        state=mesos_state,
+        data=encode_report(report) if report else None,
+        uuid=f"uuid-{mesos_state}",
+    )
+
+
+def launched(bench: Bench) -> BuildView:
+    bench.subscribe()
+    view = submit(bench)
+    bench.service.post(OffersReceived((offer(),)))
+    bench.cluster.wait_for("launch")
+    return view
+
+
+def test_an_accepted_build_is_in_the_database_before_the_answer(bench: Bench) -> None:
+    view = submit(bench)
+    with sqlite3.connect(bench.directory / "builder.db") as other:
+        rows = other.execute("SELECT id, state FROM builds").fetchall()
+    other.close()
+    assert rows == [(view.build.id, "QUEUED")]
+
+
+def test_a_build_goes_from_offer_to_digest(bench: Bench) -> None:
+    view = launched(bench)
+    assert state(bench, view) is State.STAGING
+    progress = Report(phase=Phase.BUILDING, commit="c0ffee")
+    bench.service.post(news(view, "TASK_RUNNING", progress))
+    until(lambda: state(bench, view) is State.RUNNING)
+    image = PushedImage(REQUEST.images[0], "sha256:1")
+    done = Report(outcome=Outcome.SUCCEEDED, digest="sha256:1", images=(image,))
+    bench.service.post(news(view, "TASK_FINISHED", done))
+    until(lambda: state(bench, view) is State.SUCCEEDED)
+    result = bench.service.get(view.build.id).build.result
+    assert (result.commit, result.digest, result.images) == ("c0ffee", "sha256:1", (image,))
+    until(lambda: bench.cluster.names().count("acknowledge") == 2)
+
+
+def test_nothing_is_launched_or_acknowledged_that_is_not_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launch that a restart would not know of would build, and push, behind our back."""
+    bench.subscribe()
+    view = submit(bench)
+    bench.cluster.wait_for("revive")
+    monkeypatch.setattr("builder_framework.store.sql._BUSY_TIMEOUT_MS", 10)
+    bench.store._engine.dispose()
+    other = sqlite3.connect(bench.directory / "builder.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    bench.service.post(OffersReceived((offer(),)))
+    bench.cluster.wait_for("decline")
+    with pytest.raises(StoreUnavailableError):
+        submit(bench)
+    assert "launch" not in bench.cluster.names()
+    other.execute("ROLLBACK")
+    other.close()
+    assert state(bench, view) is State.QUEUED
+    bench.service.post(OffersReceived((offer(),)))
+    bench.cluster.wait_for("launch")
+
+
+def test_a_restart_takes_up_where_it_was(bench: Bench, tmp_path: Path) -> None:
+    """No stop before: this is what a SIGKILL leaves behind."""
+    running, waiting = launched(bench), submit(bench)
+    again = Bench(tmp_path)
+    again.subscribe()
+    asked = again.cluster.wait_for("reconcile")
+    assert asked == [(f"{running.build.id}.1", "a1")]
+    assert state(again, waiting) is State.QUEUED
+    lost = StatusUpdate(f"{running.build.id}.1", "a1", "TASK_GONE", reason="REASON_RECONCILIATION")
+    again.service.post(lost)
+    until(lambda: state(again, running) is State.QUEUED)
+    again.service.post(OffersReceived((offer(),)))
+    _, launches = again.cluster.wait_for("launch")
+    assert {launch.attempt.task_id for launch in launches} == {
+        f"{running.build.id}.2",
+        f"{waiting.build.id}.1",
+    }
+    again.close()
+
+
+def test_a_launch_that_was_not_sent_is_placed_again(bench: Bench) -> None:
+    bench.subscribe()
+    view = submit(bench)
+    bench.cluster.wait_for("revive")
+    bench.cluster.refuse = NOT_SUBSCRIBED
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: len(bench.service.get(view.build.id).build.attempts) == 1)
+    until(lambda: state(bench, view) is State.QUEUED)
+    bench.cluster.refuse = None
+    bench.service.post(OffersReceived((offer(),)))
+    bench.cluster.wait_for("launch")
+    assert bench.service.get(view.build.id).build.current.number == 2  # type: ignore[union-attr]
+
+
+def test_offers_are_wanted_only_while_something_waits(bench: Bench) -> None:
+    bench.subscribe()
+    bench.cluster.wait_for("suppress")
+    submit(bench)
+    bench.cluster.wait_for("revive")
+    bench.cluster.calls.clear()
+    bench.service.post(OffersReceived((offer("a1"), offer("a2"))))
+    bench.cluster.wait_for("suppress")
+    assert sorted(bench.cluster.names()) == ["decline", "launch", "suppress"]
+
+
+def test_every_offer_is_answered_when_nothing_waits(bench: Bench) -> None:
+    bench.subscribe()
+    bench.service.post(OffersReceived((offer("a1"),)))
+    agents, refuse = bench.cluster.wait_for("decline")
+    assert [agent.first.agent_id for agent in agents] == ["a1"]
+    assert refuse >= 600
+
+
+def test_why_a_build_waits_is_told(bench: Bench) -> None:
+    view = submit(bench, resources=Resources(64.0, 512.0))
+    assert bench.service.get(view.build.id).waiting.message == "not connected to a Mesos master"  # type: ignore[union-attr]
+    bench.subscribe()
+    rack = submit(bench, constraints=(Constraint("rack", "EQUALS", "b"),))
+    bench.service.post(OffersReceived((offer("a1"), offer("a2"))))
+    until(lambda: bench.service.get(rack.build.id).waiting.agents_seen == 2)  # type: ignore[union-attr]
+    big = bench.service.get(view.build.id).waiting
+    picky = bench.service.get(rack.build.id).waiting
+    assert big is not None
+    assert picky is not None
+    assert big.message == "no agent fits: 2 of 2 have too few cpus free"
+    assert [(r.reason, r.agents) for r in picky.refusals] == [("constraint:rack", 2)]
+    assert (big.position, picky.position) == (1, 2)
+
+
+def test_priority_goes_first(bench: Bench) -> None:
+    late = [submit(bench), submit(bench, priority=5)]
+    positions = [bench.service.get(view.build.id).waiting.position for view in late]  # type: ignore[union-attr]
+    assert positions == [2, 1]
+
+
+def test_the_same_key_gives_the_same_build_even_at_once(bench: Bench) -> None:
+    key = Idempotency("k", "f" * 64)
+    first, fresh = bench.service.submit(REQUEST, "me", key)
+    second, again = bench.service.submit(REQUEST, "me", key)
+    assert (first.build.id, fresh) == (second.build.id, True)
+    assert not again
+    with pytest.raises(ConflictError, match=first.build.id):
+        bench.service.submit(REQUEST, "me", Idempotency("k", "0" * 64))
+    assert len(bench.service.list(ListQuery()).builds) == 1
+
+
+def test_a_queued_build_is_cancelled_at_once_and_only_once(bench: Bench) -> None:
+    view = submit(bench)
+    assert bench.service.cancel(view.build.id, "ann").build.state is State.CANCELLED
+    with pytest.raises(ConflictError, match="CANCELLED"):
+        bench.service.cancel(view.build.id, "ann")
+    with pytest.raises(NotFoundError):
+        bench.service.cancel("0" * 16, "ann")
+
+
+def test_a_running_build_is_killed_with_its_agent_named(bench: Bench) -> None:
+    view = launched(bench)
+    assert bench.service.cancel(view.build.id, "ann").build.state is State.CANCELLING
+    assert bench.cluster.wait_for("kill") == (f"{view.build.id}.1", "a1")
+    bench.service.post(news(view, "TASK_KILLED"))
+    until(lambda: state(bench, view) is State.CANCELLED)
+    assert bench.service.get(view.build.id).build.message == "cancelled by ann"
+
+
+def test_a_task_nobody_knows_is_killed_and_acknowledged(bench: Bench) -> None:
+    bench.subscribe()
+    stranger = StatusUpdate("0" * 16 + ".1", "a9", "TASK_RUNNING", uuid="u")
+    bench.service.post(stranger)
+    assert bench.cluster.wait_for("kill") == ("0" * 16 + ".1", "a9")
+    assert bench.cluster.wait_for("acknowledge") == stranger
+
+
+def test_two_attempts_on_one_agent_never_share_a_slot(bench: Bench) -> None:
+    bench.subscribe()
+    for _ in range(3):
+        submit(bench)
+        bench.cluster.calls.clear()
+        bench.service.post(OffersReceived((offer("a1"),)))
+        bench.cluster.wait_for("launch")
+    builds = bench.service.list(ListQuery()).builds
+    slots = [view.build.current.placement.slot for view in builds if view.build.current]
+    assert sorted(slots) == [0, 1, 2]
+
+
+def test_a_finish_that_only_reconciliation_tells_is_not_taken_for_a_result(bench: Bench) -> None:
+    """The master's answer has no data: the digest comes with the agent's own update."""
+    view = launched(bench)
+    bench.service.post(news(view, "TASK_RUNNING", Report(phase=Phase.PUSHING)))
+    until(lambda: state(bench, view) is State.RUNNING)
+    task_id = f"{view.build.id}.1"
+    answer = StatusUpdate(task_id, "a1", "TASK_FINISHED", reason="REASON_RECONCILIATION")
+    bench.service.post(answer)
+    done = Report(outcome=Outcome.SUCCEEDED, digest="sha256:1")
+    bench.service.post(news(view, "TASK_FINISHED", done))
+    until(lambda: state(bench, view) is State.SUCCEEDED)
+    assert bench.service.get(view.build.id).build.result.digest == "sha256:1"
+
+
+def test_a_lost_subscription_voids_offers_and_is_told(bench: Bench) -> None:
+    bench.subscribe()
+    bench.cluster.wait_for("suppress")
+    bench.service.post(Disconnected())
+    view = submit(bench)
+    waiting = bench.service.get(view.build.id).waiting
+    assert waiting is not None
+    assert waiting.message == "not connected to a Mesos master"
+
+
+def test_a_queue_deadline_ends_a_build_truthfully(bench: Bench) -> None:
+    view = submit(bench, queue_ttl=0.2)
+    until(lambda: state(bench, view) is State.FAILED)
+    assert bench.service.get(view.build.id).build.reason is Reason.QUEUE_EXPIRED
