@@ -1,0 +1,62 @@
+# `make` lists what there is. `make up` needs root, python3 and a Debian; `make test` needs `make up`'s
+# packages (it installs them too).
+
+PYTHON ?= python3
+VENV := .venv/bin
+# One dev cluster per INDEX (0 to 254): bridge bfdev<INDEX>, subnet 10.213.<INDEX>.0/24.
+INDEX ?= 0
+# For example PORTS="http=8081 registry=5002".
+PORTS ?=
+# A Mesos cluster of yours instead of the one made here, and the executor image that it can pull.
+MESOS_MASTER ?=
+EXECUTOR_IMAGE ?=
+# More words for pytest, for example ARGS="-k cancel -x".
+ARGS ?=
+
+DEVCLUSTER = $(VENV)/python -m devcluster
+SOURCES := api bench builder_framework compat devcluster executor plugins tests
+HERE := $(wildcard $(SOURCES))
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap environment up down status clean test unit integration check format
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bootstrap: ## install the Debian packages and .venv (part of `make up`)
+	@$(PYTHON) devcluster/bootstrap.py
+
+environment: ## only make .venv; needs no root
+	@$(PYTHON) devcluster/bootstrap.py --only-environment
+
+up: bootstrap ## start Mesos, engine, registry, git server and the framework; run a first build
+	@$(DEVCLUSTER) up --index "$(INDEX)" --ports "$(PORTS)" --master "$(MESOS_MASTER)" \
+		--executor-image "$(EXECUTOR_IMAGE)"
+
+down: ## end all of it; data and passwords stay
+	@$(PYTHON) -m devcluster down --index "$(INDEX)"
+
+status: ## show each part with its address, pid and health
+	@$(PYTHON) -m devcluster status --index "$(INDEX)"
+
+clean: ## end all of it and delete its data (downloads stay in the cache)
+	@$(PYTHON) -m devcluster clean --index "$(INDEX)"
+
+test: bootstrap check ## lint, types, import contracts and every test, the real cluster's too
+	@$(VENV)/python -m pytest $(ARGS)
+
+unit: environment ## the tests that need no cluster: seconds
+	@$(VENV)/python -m pytest -m "not integration" $(ARGS)
+
+integration: bootstrap ## the tests on a real cluster of their own
+	@$(VENV)/python -m pytest -m integration $(ARGS)
+
+check: environment ## lint, format, types, import contracts
+	@$(VENV)/ruff check $(HERE)
+	@$(VENV)/ruff format --check $(HERE)
+	@$(VENV)/mypy $(filter-out compat,$(HERE)) compat/http-parser/http_parser
+	@$(VENV)/lint-imports
+
+format: environment ## rewrite the sources as `make check` wants them
+	@$(VENV)/ruff check --fix $(HERE)
+	@$(VENV)/ruff format $(HERE)

@@ -1,0 +1,45 @@
+"""The HTTP API: a Flask application over the `Builds` port. It knows nothing of Mesos or stores."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flask import Flask
+
+from api import auth, errors, health, v1
+from builder_framework import __version__
+from builder_framework.ports import Builds, RequestPolicy
+from builder_framework.users import Authenticator
+
+MAX_BODY_BYTES = 256 * 1024
+"""Of a request's body. A build's spec travels in one Mesos task, so larger ones cannot work."""
+
+KEEPALIVE_SECONDS = 15.0
+"""Between two writes to a log stream: below the idle time-outs of usual proxies (30 to 60 s)."""
+
+
+def create_app(
+    builds: Builds,
+    users: Authenticator,
+    policy: RequestPolicy,
+    *,
+    version: str = __version__,
+    keepalive: float = KEEPALIVE_SECONDS,
+    max_body: int = MAX_BODY_BYTES,
+    allowed_origins: Collection[str] = (),
+) -> Flask:
+    """The WSGI application.
+
+    `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
+    `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
+    own; browsers send it, other clients do not.
+    """
+    app = Flask("builder-api", static_folder=None, template_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = max_body
+    # Sorted keys would hide the order in which a build's fields make sense.
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    errors.install(app)
+    auth.install(app, users, allowed_origins)
+    app.register_blueprint(health.blueprint(builds, version))
+    app.register_blueprint(v1.blueprint(builds, policy, keepalive))
+    return app

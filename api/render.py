@@ -1,0 +1,196 @@
+"""A build as the API shows it: JSON-able dicts with every secret masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
+from builder_framework.domain.states import State
+from builder_framework.ports import BuildView, Waiting
+from builder_framework.protocol import RegistryAuth
+from builder_framework.redact import MASK, Secret
+
+Json = dict[str, Any]
+Redact = Callable[[str], str]
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`."""
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def build(view: BuildView) -> Json:
+    """Everything about a build.
+
+    What people, repositories, agents and executors wrote goes through the redactor; what this
+    program made up itself (ids, states, times, links) does not, because a short password would
+    garble it.
+    """
+    one = view.build
+    redact = one.request.redactor().text
+    path = f"/api/v1/builds/{quote(one.id, safe='')}"
+    current = one.current
+    return {
+        "id": one.id,
+        "state": one.state.value,
+        "phase": one.phase.value if one.phase else None,
+        "reason": one.reason.value if one.reason else None,
+        "message": _text(one.message, redact),
+        "owner": one.owner,
+        "created_at": timestamp(one.created_at),
+        "state_since": timestamp(one.state_since),
+        "started_at": timestamp(current.running_at if current else None),
+        "ended_at": timestamp(one.ended_at),
+        "queue": waiting(view.waiting, redact) if one.state is State.QUEUED else None,
+        "attempts": [_attempt(item, redact) for item in one.attempts],
+        "result": _result(one.result, redact),
+        "log": {"size": view.log_size, "complete": view.log_complete},
+        "links": {
+            "self": path,
+            "log": f"{path}/log",
+            "log_stream": f"{path}/log/stream",
+            "cancel": f"{path}/cancel",
+        },
+        # The request's own fields, with `source` and `images` among them.
+        **request(one.request),
+    }
+
+
+def request(asked: BuildRequest) -> Json:
+    """The request as a body that `POST /api/v1/builds` would take, secrets as `***`."""
+    redact = asked.redactor().text
+    return {
+        "source": {
+            "git": {
+                "url": _git_url(asked.git.url, redact),
+                "ref": _text(asked.git.ref, redact),
+                "username": _text(asked.git.username, redact),
+                "password": _mask(asked.git.password),
+            }
+        },
+        "context": redact(asked.context),
+        "dockerfile": redact(asked.dockerfile),
+        "target": _text(asked.target, redact),
+        "build_args": {redact(k): redact(v) for k, v in asked.build_args.items()},
+        "images": [redact(image) for image in asked.images],
+        "registry_auth": _registry_auth(asked.registry_auth, redact),
+        "resources": {
+            "cpus": asked.resources.cpus,
+            "mem": asked.resources.mem,
+            "disk": asked.resources.disk,
+        },
+        "constraints": [
+            [redact(item.attribute), item.operator, redact(item.value)]
+            for item in asked.constraints
+        ],
+        "timeout": asked.timeout,
+        "queue_ttl": asked.queue_ttl,
+        "priority": asked.priority,
+        "labels": {redact(k): redact(v) for k, v in asked.labels.items()},
+    }
+
+
+def state_event(view: BuildView) -> Json:
+    """What `event: state` of the log stream carries: all that may change before the end."""
+    one, queue = view.build, view.waiting
+    redact = one.request.redactor().text
+    return {
+        "state": one.state.value,
+        "phase": one.phase.value if one.phase else None,
+        "attempt": one.current.number if one.current else None,
+        "position": queue.position if queue and one.state is State.QUEUED else None,
+        "message": redact(queue.message)
+        if queue and one.state is State.QUEUED
+        else _text(one.message, redact),
+    }
+
+
+def end_event(one: Build) -> Json:
+    """What `event: end` of the log stream carries: how it ended and what came of it."""
+    redact = one.request.redactor().text
+    return {
+        "state": one.state.value,
+        "phase": one.phase.value if one.phase else None,
+        "reason": one.reason.value if one.reason else None,
+        "message": _text(one.message, redact),
+        "commit": _text(one.result.commit, redact),
+        "digest": _text(one.result.digest, redact),
+        "images": _result(one.result, redact)["images"],
+    }
+
+
+def waiting(queue: Waiting | None, redact: Redact) -> Json | None:
+    """Why a build waits; `refusals` counts agents per reason."""
+    if queue is None:
+        return None
+    return {
+        "position": queue.position,
+        "message": redact(queue.message),
+        "refusals": [
+            {"reason": redact(item.reason), "agents": item.agents} for item in queue.refusals
+        ],
+        "agents_seen": queue.agents_seen,
+        "last_offer_at": timestamp(queue.last_offer_at),
+    }
+
+
+def _attempt(attempt: Attempt, redact: Redact) -> Json:
+    place = attempt.placement
+    return {
+        "number": attempt.number,
+        "task_id": attempt.task_id,
+        "agent": {
+            "id": place.agent_id,
+            "hostname": redact(place.hostname),
+            "url": redact(place.agent_url),
+        },
+        "placed_at": timestamp(attempt.placed_at),
+        "running_at": timestamp(attempt.running_at),
+        "ended_at": timestamp(attempt.ended_at),
+        "reason": attempt.reason.value if attempt.reason else None,
+        "message": _text(attempt.message, redact),
+    }
+
+
+def _result(result: Result, redact: Redact) -> Json:
+    return {
+        "commit": _text(result.commit, redact),
+        "digest": _text(result.digest, redact),
+        "images": [
+            {"name": redact(item.name), "digest": redact(item.digest)} for item in result.images
+        ],
+        "size": result.size,
+        "timings": {redact(name): seconds for name, seconds in result.timings.items()},
+    }
+
+
+def _registry_auth(auth: RegistryAuth | None, redact: Redact) -> Json | None:
+    if auth is None:
+        return None
+    return {"username": redact(auth.username), "password": MASK}
+
+
+def _git_url(url: str, redact: Redact) -> str:
+    """The URL, with the user of `ssh://git@host` left readable: validation allows nothing secret.
+
+    The redactor masks every userinfo, which would make the URL another one.
+    """
+    scheme, separator, rest = url.partition("://")
+    user, at, location = rest.partition("@")
+    if scheme != "ssh" or not at or "/" in user:
+        return redact(url)
+    return f"{scheme}{separator}{redact(user)}@{redact(location)}"
+
+
+def _mask(secret: Secret | None) -> str | None:
+    return None if secret is None else MASK
+
+
+def _text(text: str | None, redact: Redact) -> str | None:
+    return None if text is None else redact(text)

@@ -1,0 +1,73 @@
+"""A build's log and state as server-sent events (WHATWG HTML, "Server-sent events").
+
+`log` events carry the byte offset after their text as id, so that a client which reconnects with
+`Last-Event-ID` misses nothing and sees nothing twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from api import errors, logtext, render
+from builder_framework.errors import BuilderError, NotFoundError, StoreUnavailableError
+from builder_framework.ports import Builds
+from builder_framework.redact import Redactor
+
+CHUNK_BYTES = 64 * 1024
+"""Of log per event: small enough to show progress, large enough to keep the overhead low."""
+
+RETRY_MILLISECONDS = 2000
+"""How long a browser's EventSource waits before it reconnects."""
+
+
+def event(name: str, data: Mapping[str, Any], event_id: int | None = None) -> bytes:
+    """One event. The data is one line of JSON, which keeps CR and LF of a log exact."""
+    identity = "" if event_id is None else f"id: {event_id}\n"
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f"{identity}event: {name}\ndata: {text}\n\n".encode()
+
+
+def stream(builds: Builds, build_id: str, offset: int, keepalive: float) -> Iterator[bytes]:
+    """The events of a build from byte `offset` of its log until it is over.
+
+    Ends with `event: end`, or with `event: problem` when the store fails (reconnect then). The
+    watch is opened by the second `next()` and closed with the generator, so that a client that
+    goes away leaves nothing behind, whether or not it ever read.
+    """
+    yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+    redactor = Redactor()
+    try:
+        with builds.watch(build_id) as watch:
+            told: Mapping[str, Any] | None = None
+            while True:
+                view = builds.get(build_id)
+                redactor = view.build.request.redactor()
+                state = render.state_event(view)
+                if state != told:
+                    yield event("state", state)
+                    told = state
+                while True:
+                    piece = logtext.read(builds, view, offset, CHUNK_BYTES)
+                    if piece.end == offset:
+                        break
+                    offset = piece.end
+                    yield event("log", {"text": piece.text}, offset)
+                if view.log_complete and offset >= view.log_size:
+                    yield event("end", render.end_event(view.build))
+                    return
+                if not watch.wait(keepalive):
+                    yield b": keep-alive\n\n"
+    except StoreUnavailableError:
+        yield _error("store_unavailable", "the store does not answer right now; connect again")
+    except NotFoundError:
+        yield _error("not_found", "the build is gone")
+    except Exception as error:  # noqa: BLE001  (the headers are sent: no 500 is possible any more)
+        errors.log_exception(error, f"log stream of {build_id}", redactor)
+        code = error.code if isinstance(error, BuilderError) else "internal_error"
+        yield _error(code, "something went wrong here; the server's log says what")
+
+
+def _error(code: str, detail: str) -> bytes:
+    return event("problem", {"code": code, "detail": detail})

@@ -1,0 +1,137 @@
+"""The v1 API: submit, look, list, cancel, read logs. Thin: checks at the edge, then the port."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, jsonify, request
+
+from api import auth, errors, logtext, params, render, schemas, sse, strictjson
+from builder_framework.domain.model import is_build_id
+from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
+from builder_framework.ports import Builds, Idempotency, RequestPolicy
+
+LOG_LIMIT = 1024 * 1024
+MAX_LOG_LIMIT = 8 * 1024 * 1024
+
+
+class InvalidJsonError(InvalidInputError):
+    """A body that is not JSON, or beyond the limits."""
+
+    code = "invalid_json"
+
+
+def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Blueprint:
+    """All of `/api/v1/builds`. `keepalive`: seconds, see `sse.stream`."""
+    v1 = Blueprint("v1", __name__, url_prefix="/api/v1/builds")
+
+    @v1.post("")
+    def submit() -> Response:
+        """Accept a build: 202 once it is stored; the same Idempotency-Key gives the same build."""
+        key = params.idempotency_key(request.headers.get("Idempotency-Key"))
+        document, problems = _document()
+        body = schemas.parse_build(document, policy, problems)
+        owner = auth.owner()
+        idempotency = None if key is None else Idempotency(key, body.fingerprint(owner))
+        view, created = builds.submit(body.to_request(policy), owner, idempotency)
+        shown = render.build(view)
+        response = jsonify(shown)
+        response.status_code = 202
+        response.headers["Location"] = shown["links"]["self"]
+        if not created:
+            response.headers["Idempotent-Replayed"] = "true"
+        return response
+
+    @v1.get("")
+    def listing() -> Response:
+        """Builds, newest first, a page at a time."""
+        query = params.list_query(request.args)
+        page = builds.list(query)
+        following = None
+        if page.next_cursor is not None:
+            filters = [item for item in request.args.items(multi=True) if item[0] != "cursor"]
+            following = f"{request.path}?{urlencode([*filters, ('cursor', page.next_cursor)])}"
+        response = jsonify(
+            {"builds": [render.build(view) for view in page.builds], "next": following}
+        )
+        if following is not None:
+            response.headers["Link"] = f'<{following}>; rel="next"'
+        return response
+
+    @v1.get("/<build_id>")
+    def show(build_id: str) -> Response:
+        return jsonify(render.build(builds.get(_known(build_id))))
+
+    @v1.post("/<build_id>/cancel")
+    def cancel(build_id: str) -> Response:
+        """Ask a build to end: 202, its state then says CANCELLING or CANCELLED."""
+        _known(build_id)
+        _no_fields()
+        response = jsonify(render.build(builds.cancel(build_id, auth.owner())))
+        response.status_code = 202
+        return response
+
+    @v1.get("/<build_id>/log")
+    def log(build_id: str) -> Response:
+        """A piece of the log as text; the headers say where the next one begins."""
+        _known(build_id)
+        query = params.Params(request.args, ("offset", "limit"))
+        offset = query.number("offset", 0, 0, params.MAX_OFFSET)
+        limit = query.number("limit", LOG_LIMIT, logtext.MIN_LIMIT, MAX_LOG_LIMIT)
+        query.done()
+        view = builds.get(build_id)
+        piece = logtext.read(builds, view, offset, limit)
+        complete = view.log_complete and piece.end >= view.log_size
+        response = Response(piece.text, content_type="text/plain; charset=utf-8")
+        response.headers["X-Log-Offset"] = str(piece.offset)
+        response.headers["X-Log-Next-Offset"] = str(piece.end)
+        response.headers["X-Log-Complete"] = "true" if complete else "false"
+        return response
+
+    @v1.get("/<build_id>/log/stream")
+    def log_stream(build_id: str) -> Response:
+        """The log and the state as they change, as server-sent events."""
+        _known(build_id)
+        offset = params.resume_offset(request.args, request.headers.get("Last-Event-ID"))
+        builds.get(build_id)  # a 404 must be one, not an event
+        events = sse.stream(builds, build_id, offset, keepalive)
+        response = Response(events, content_type="text/event-stream; charset=utf-8")
+        response.headers["Cache-Control"] = "no-store"
+        # nginx and those that follow it would hold events back to fill their buffers.
+        response.headers["X-Accel-Buffering"] = "no"
+        return response
+
+    return v1
+
+
+def _known(build_id: str) -> str:
+    """Nothing but an id of ours goes further: not into the store, not into a message."""
+    if not is_build_id(build_id):
+        raise NotFoundError("there is no build with this id")
+    return build_id
+
+
+def _document() -> tuple[Any, list[FieldProblem]]:
+    """The body as JSON, and its faults. Its secrets are masked from here on."""
+    if request.mimetype != "application/json":
+        raise errors.RequestError(
+            415, "unsupported_media_type", "send the body as Content-Type: application/json"
+        )
+    try:
+        document, problems = strictjson.parse(request.get_data(cache=False))
+    except strictjson.JsonError as error:
+        raise InvalidJsonError([FieldProblem("body", str(error))], str(error)) from None
+    errors.remember_secrets(strictjson.strings_at(document, "password"))
+    return document, problems
+
+
+def _no_fields() -> None:
+    """A body may be left out; one that is there must be an empty JSON object."""
+    if not request.get_data() and not request.mimetype:
+        return
+    if request.mimetype == "application/json" and not request.get_data():
+        return
+    document, problems = _document()
+    if problems or document != {}:
+        raise InvalidInputError([FieldProblem("body", "this takes no fields; send {} or nothing")])

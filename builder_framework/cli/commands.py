@@ -1,0 +1,192 @@
+"""The commands that look after builds, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NoReturn
+
+import click
+
+from builder_framework import __version__
+from builder_framework.cli import exits, output
+from builder_framework.cli.client import Client
+from builder_framework.cli.follow import Follower
+from builder_framework.cli.options import server_options
+from builder_framework.cli.terminal import one_line
+from builder_framework.errors import (
+    BuilderError,
+    ConfigError,
+    InvalidInputError,
+    InvalidValueError,
+    NotFoundError,
+)
+
+# Command -> module: loaded when asked for.
+_LAZY = {
+    "submit": "builder_framework.cli.submit",
+    "users": "builder_framework.cli.users",
+}
+
+
+class BuilderGroup(click.Group):
+    """Loads some commands late, and turns this project's errors into a message and a code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_LAZY})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _LAZY:
+            command = getattr(importlib.import_module(_LAZY[cmd_name]), cmd_name)
+            return command if isinstance(command, click.Command) else None
+        return super().get_command(ctx, cmd_name)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BuilderError as error:
+            output.show_error(error)
+            raise click.exceptions.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: BuilderError) -> int:
+    code = getattr(error, "exit_code", None)
+    if isinstance(code, int):
+        return code
+    if isinstance(error, NotFoundError):
+        return exits.REFUSED
+    if isinstance(error, (InvalidInputError, InvalidValueError)) and not isinstance(
+        error, ConfigError
+    ):
+        return exits.USAGE
+    return exits.SERVER
+
+
+@click.group(cls=BuilderGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Build images on Mesos: from a git URL to a digest in the registry.
+
+    Server and credentials come from BUILDER_URL, BUILDER_USERNAME and BUILDER_PASSWORD, or from
+    --url, --username and --password-file.
+
+    \b
+    Exit codes: 0 succeeded, 1 build failed, 2 wrong usage or request, 3 build cancelled,
+    4 server or login failed, 5 no such build or not possible now, 130 detached by Ctrl-C.
+    """
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def serve(arguments: tuple[str, ...]) -> None:
+    """Run the framework: scheduler and HTTP API."""
+    # `builder serve` does not come by here: main() hands over before click is imported. This is
+    # its line in the help, and what callers of `cli` itself get.
+    run = importlib.import_module("builder_framework.cli.serve").serve
+    raise click.exceptions.Exit(run(arguments))
+
+
+@cli.command()
+@server_options
+@click.argument("build_id", metavar="ID")
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on until the build is over.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Begin at this byte.")
+@click.option("--raw", is_flag=True, help="Terminal escapes as they are: only for logs you trust.")
+def logs(client: Client, build_id: str, following: bool, offset: int, raw: bool) -> None:
+    """Print a build's log. With -f the exit code is the build's result."""
+    if following:
+        follow(client, build_id, raw=raw, offset=offset)
+    writer = output.LogWriter(raw=raw)
+    while True:
+        piece = client.log(build_id, offset)
+        writer.write(piece.text)
+        if piece.complete or piece.next_offset == offset:
+            break
+        offset = piece.next_offset
+    writer.finish()
+
+
+@cli.command(name="list")
+@server_options
+@click.option("--state", "states", multiple=True, help="Only these states; may be repeated.")
+@click.option("--image", help="Only builds of this image.")
+@click.option("--git-url", help="Only builds of this repository.")
+@click.option("--owner", help="Only this user's builds.")
+@click.option("--label", metavar="KEY=VALUE", help="Only builds with this label.")
+@click.option("--limit", type=click.IntRange(1, 10000), default=20, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="A JSON list.")
+def list_builds(
+    client: Client,
+    states: tuple[str, ...],
+    image: str | None,
+    git_url: str | None,
+    owner: str | None,
+    label: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List builds, newest first."""
+    filters = {
+        "state": ",".join(states) or None,
+        "image": image,
+        "git_url": git_url,
+        "owner": owner,
+        "label": None if label is None else label.replace("=", ":", 1),
+    }
+    found = list(client.list({k: v for k, v in filters.items() if v is not None}, limit))
+    if as_json:
+        output.show_json(found)
+    else:
+        output.table(output.BUILD_HEAD, map(output.build_row, found))
+
+
+@cli.command()
+@server_options
+@click.argument("build_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="As the API gives it.")
+def show(client: Client, build_id: str, as_json: bool) -> None:
+    """Show one build: its state, why it waits or failed, attempts, result."""
+    build = client.get(build_id)
+    if as_json:
+        output.show_json(build)
+    else:
+        output.show_build(build)
+
+
+@cli.command()
+@server_options
+@click.argument("build_id", metavar="ID")
+def cancel(client: Client, build_id: str) -> None:
+    """Cancel a build that waits or runs."""
+    output.note(f"{build_id} {client.cancel(build_id)['state']}")
+
+
+@cli.command()
+@click.option("--server", is_flag=True, help="Ask the server for its version, too.")
+@click.option("--url", envvar="BUILDER_URL", metavar="URL", help="[env: BUILDER_URL]")
+def version(server: bool, url: str | None) -> None:
+    """Print the version of this command."""
+    click.echo(f"builder {__version__}")
+    if server:
+        if not url:
+            raise click.UsageError("missing: the server (--url or BUILDER_URL)")
+        click.echo(f"server {one_line(Client(url).version()['version'])}")
+
+
+def follow(client: Client, build_id: str, *, raw: bool, offset: int = 0) -> NoReturn:
+    """Print the log until the build is over, then exit with its result."""
+    writer = output.LogWriter(raw=raw)
+    follower = Follower(client, build_id, writer.write, output.note, offset)
+    try:
+        end = follower.run()
+    except KeyboardInterrupt:
+        writer.finish()
+        output.note("detached; the build goes on")
+        output.note(f"go on watching: builder logs {build_id} -f --offset {follower.offset}")
+        output.note(f"end it:         builder cancel {build_id}")
+        raise click.exceptions.Exit(exits.DETACHED) from None
+    except BuilderError:
+        writer.finish()
+        output.note(f"go on watching: builder logs {build_id} -f --offset {follower.offset}")
+        raise
+    writer.finish()
+    output.end_note(build_id, end)
+    raise click.exceptions.Exit(exits.OF_STATE.get(str(end.get("state")), exits.SERVER))

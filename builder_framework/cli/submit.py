@@ -1,0 +1,193 @@
+"""`builder submit`: a build request from flags, a file, or both."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from builder_framework.cli import options, output
+from builder_framework.cli.client import ApiError, Client, ConnectionFailedError, Json
+from builder_framework.cli.commands import follow
+from builder_framework.cli.terminal import one_line
+
+_WAITS = (1.0, 2.0, 4.0, 8.0)
+"""Seconds between tries. A submission may be repeated: its idempotency key makes it one build."""
+
+
+def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that become fields of the request."""
+    for option in reversed(
+        [
+            click.option("--git", "git_url", metavar="URL", help="The repository."),
+            click.option("--ref", metavar="REF", help="Branch, tag or commit."),
+            click.option("--git-username", envvar="BUILDER_GIT_USERNAME", metavar="NAME"),
+            click.option(
+                "--git-password-stdin", is_flag=True, help="Read git's password from stdin."
+            ),
+            click.option(
+                "--git-password-env",
+                metavar="NAME",
+                help="Variable with git's password.  [default: BUILDER_GIT_PASSWORD]",
+            ),
+            click.option(
+                "--image", "images", multiple=True, metavar="NAME", help="Push as this; repeatable."
+            ),
+            click.option("--context", metavar="DIR", help="Within the repository."),
+            click.option("--dockerfile", metavar="FILE", help="Within the repository."),
+            click.option("--target", metavar="STAGE"),
+            click.option(
+                "--build-arg", "build_args", multiple=True, type=options.pair, metavar="K=V"
+            ),
+            click.option("--registry-username", envvar="BUILDER_REGISTRY_USERNAME", metavar="NAME"),
+            click.option(
+                "--registry-password-stdin", is_flag=True, help="Read it from standard input."
+            ),
+            click.option(
+                "--registry-password-env",
+                metavar="NAME",
+                help="Variable with the password.  [default: BUILDER_REGISTRY_PASSWORD]",
+            ),
+            click.option("--cpus", type=float),
+            click.option("--mem", type=float, metavar="MIB"),
+            click.option("--disk", type=float, metavar="MIB"),
+            click.option(
+                "--constraint",
+                "constraints",
+                multiple=True,
+                type=options.constraint,
+                metavar="ATTR:OP:VALUE",
+                help="Where it may run, like rack:LIKE:a|b; repeatable.",
+            ),
+            click.option("--timeout", type=options.duration, metavar="30m"),
+            click.option("--queue-ttl", type=options.duration, metavar="2h"),
+            click.option("--priority", type=int),
+            click.option("--label", "labels", multiple=True, type=options.pair, metavar="K=V"),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@options.server_options
+@_request_options
+@click.option("--file", "file", metavar="FILE", help="A JSON request; flags go before it.")
+@click.option("--idempotency-key", metavar="KEY", help="Submitting twice gives one build.")
+@click.option("--follow", "following", is_flag=True, help="Print the log; exit with the result.")
+@click.option("--raw", is_flag=True, help="With --follow: terminal escapes as they are.")
+@click.option("--json", "as_json", is_flag=True, help="Print the build as the API gives it.")
+def submit(
+    client: Client,
+    file: str | None,
+    idempotency_key: str | None,
+    following: bool,
+    raw: bool,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Submit a build. Prints its id; with --follow its log."""
+    if as_json and following:
+        raise click.UsageError("--json and --follow both want standard output; give one of them")
+    body = _from_file(file)
+    _apply(body, flags)
+    build = _submit(client, body, idempotency_key or str(uuid.uuid4()))
+    build_id = str(build["id"])
+    if as_json:
+        output.show_json(build)
+    elif following:
+        output.note(f"build {build_id}")
+        follow(client, build_id, raw=raw)
+    else:
+        click.echo(one_line(build_id))
+        output.note(f"watch it: builder logs {one_line(build_id)} -f")
+
+
+def _submit(
+    client: Client, body: Json, key: str, sleep: Callable[[float], None] = time.sleep
+) -> Json:
+    """Submit, again if the server is away for a moment."""
+    for wait in _WAITS:
+        try:
+            return client.submit(body, key)
+        except (ApiError, ConnectionFailedError) as error:  # noqa: PERF203
+            if isinstance(error, ApiError) and not error.temporary:
+                raise
+            output.note(f"{error.message}; trying again in {wait:g} s")
+            sleep(wait)
+    return client.submit(body, key)
+
+
+def _from_file(file: str | None) -> Json:
+    if file is None:
+        return {}
+    try:
+        raw = options.stdin().read("--file -") if file == "-" else Path(file).read_bytes()
+        body = json.loads(raw)
+    except OSError as error:
+        raise click.UsageError(f"--file: {error.strerror}") from None
+    except ValueError as error:
+        raise click.UsageError(f"--file: not JSON ({type(error).__name__})") from None
+    if not isinstance(body, dict):
+        raise click.UsageError("--file: must hold a JSON object")
+    return body
+
+
+def _apply(body: Json, flags: dict[str, Any]) -> None:
+    """Put the flags that were given over what the file says."""
+    git = _section(_section(body, "source"), "git")
+    _put(git, {"url": flags["git_url"], "ref": flags["ref"]})
+    git |= _login(flags, "git", "BUILDER_GIT_PASSWORD")
+    names = ("context", "dockerfile", "target", "timeout", "queue_ttl", "priority")
+    _put(body, {name: flags[name] for name in names})
+    if flags["images"]:
+        body["images"] = list(flags["images"])
+    if flags["constraints"]:
+        body["constraints"] = list(flags["constraints"])
+    for name in ("build_args", "labels"):
+        if flags[name]:
+            _section(body, name).update(flags[name])
+    if auth := _login(flags, "registry", "BUILDER_REGISTRY_PASSWORD"):
+        body["registry_auth"] = auth
+    resources = {name: flags[name] for name in ("cpus", "mem", "disk") if flags[name] is not None}
+    if resources:
+        _section(body, "resources").update(resources)
+    if "url" not in git or not body.get("images"):
+        raise click.UsageError("give --git URL and at least one --image NAME, or a --file")
+
+
+def _login(flags: dict[str, Any], what: str, default_env: str) -> Json:
+    """`{"username", "password"}` when a login was given, `{}` when not."""
+    username = flags[f"{what}_username"]
+    password, asked = options.secret(
+        what,
+        from_stdin=flags[f"{what}_password_stdin"],
+        env_name=flags[f"{what}_password_env"],
+        default_env=default_env,
+    )
+    if username and password:
+        return {"username": username, "password": password.reveal()}
+    if username:
+        raise click.UsageError(
+            f"--{what}-username needs a password: set {default_env}, or give "
+            f"--{what}-password-env or --{what}-password-stdin"
+        )
+    if asked:
+        raise click.UsageError(f"--{what}-username is missing (any name will do for a token)")
+    return {}
+
+
+def _section(body: Json, name: str) -> Json:
+    section = body.setdefault(name, {})
+    if not isinstance(section, dict):
+        raise click.UsageError(f"--file: {name} must be an object")
+    return section
+
+
+def _put(section: Json, values: Json) -> None:
+    section.update({name: value for name, value in values.items() if value is not None})

@@ -1,0 +1,70 @@
+"""`builder users`: the file of users who may use the API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from builder_framework.cli import options, output
+from builder_framework.redact import Secret
+from builder_framework.users import UserFile
+
+_file_option = click.option(
+    "--users-file",
+    "path",
+    envvar="BUILDER_USERS_FILE",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="[env: BUILDER_USERS_FILE]",
+)
+
+
+@click.group()
+def users() -> None:
+    """Manage the users file; a running server notices changes by itself."""
+
+
+@users.command()
+@_file_option
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+def add(path: Path, name: str, password_stdin: bool) -> None:
+    """Add a user, or change a user's password."""
+    if password_stdin:
+        password = options.stdin().read("--password-stdin")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    try:
+        added = UserFile(path).add(name, Secret(password))
+    except OSError as error:
+        raise _unusable(error) from None
+    output.note(f"{'added' if added else 'changed the password of'} {name}")
+
+
+@users.command()
+@_file_option
+@click.argument("name")
+def remove(path: Path, name: str) -> None:
+    """Remove a user; requests with the old password fail at once."""
+    try:
+        UserFile(path).remove(name)
+    except OSError as error:
+        raise _unusable(error) from None
+    output.note(f"removed {name}")
+
+
+@users.command(name="list")
+@_file_option
+def list_users(path: Path) -> None:
+    """Print the users' names, one a line."""
+    try:
+        names = UserFile(path).list()
+    except OSError as error:
+        raise _unusable(error) from None
+    for name in names:
+        click.echo(name)
+
+
+def _unusable(error: OSError) -> click.UsageError:
+    return click.UsageError(f"--users-file: {error.strerror}")

@@ -1,0 +1,107 @@
+"""An image registry with basic authentication, on the gateway address: Debian's docker-registry."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from devcluster import httpclient
+from devcluster.config import ClusterConfig, Credentials, write_private
+from devcluster.daemon import Daemon
+from devcluster.engine import find_program
+
+
+class Registry:
+    """The registry's process, address and user. Its access log is kept (`log_path`)."""
+
+    def __init__(self, config: ClusterConfig, credentials: Credentials) -> None:
+        self._config = config
+        self._credentials = credentials
+        self._file = config.state_dir / "registry.json"
+        self._users = config.state_dir / "registry.htpasswd"
+        self.daemon = Daemon(
+            name="registry",
+            # A JSON document is a YAML document.
+            argv=["docker-registry", "serve", str(self._file)],
+            run_dir=config.run_dir,
+            log_path=config.log_dir / "registry.log",
+            # Tracing is on by default in some builds and would call out.
+            env={"OTEL_TRACES_EXPORTER": "none"},
+            is_ready=self._answers,
+        )
+
+    @property
+    def address(self) -> str:
+        """``host:port``, the prefix of image names."""
+        return self._config.registry_address
+
+    @property
+    def username(self) -> str:
+        return self._credentials.username
+
+    @property
+    def password(self) -> str:
+        return self._credentials.password
+
+    @property
+    def log_path(self) -> Path:
+        return self.daemon.log_path
+
+    def spawn(self) -> None:
+        """Starts the process; returns at once."""
+        self._write_configuration()
+        self.daemon.spawn()
+
+    def start(self) -> None:
+        """Starts the registry unless it runs, and waits until it answers."""
+        self.spawn()
+        self.daemon.wait_ready()
+
+    def wait_ready(self, seconds: float = 30.0) -> None:
+        self.daemon.wait_ready(seconds)
+
+    def kill(self) -> None:
+        """SIGKILL: pushes and pulls under way break off."""
+        self.daemon.kill()
+
+    def stop(self) -> None:
+        self.daemon.stop()
+
+    def pause(self) -> None:
+        """SIGSTOP: pushes and pulls hang."""
+        self.daemon.pause()
+
+    def resume(self) -> None:
+        self.daemon.resume()
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of a repository; none when there is no such repository."""
+        url = f"http://{self.address}/v2/{repository}/tags/list"
+        if httpclient.status_of(url, self._credentials) != 200:
+            return []
+        return list(httpclient.get_json(url, self._credentials)["tags"] or [])
+
+    def _answers(self) -> bool:
+        return httpclient.status_of(f"http://{self.address}/v2/") == 401
+
+    def _write_configuration(self) -> None:
+        hashed = subprocess.run(
+            [find_program("htpasswd"), "-niBC", "5", self.username],
+            input=self.password,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        write_private(self._users, hashed.stdout)
+        settings = {
+            "version": "0.1",
+            "log": {"accesslog": {"disabled": False}, "level": "info"},
+            "storage": {
+                "filesystem": {"rootdirectory": str(self._config.state_dir / "registry")},
+                "delete": {"enabled": True},
+            },
+            "http": {"addr": self.address, "secret": self.password},
+            "auth": {"htpasswd": {"realm": "devcluster", "path": str(self._users)}},
+        }
+        write_private(self._file, json.dumps(settings, indent=2) + "\n")

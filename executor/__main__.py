@@ -1,0 +1,41 @@
+"""`python3 -m executor`: what ExecutorInfo.command starts in the container."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+from executor import TOKEN_VARIABLE, init
+
+
+def main(token: str | None) -> int:
+    """Run the executor to its end."""
+    # Late, so that process 1 stays small and has nothing but its one thread.
+    from executor.agent import BuildExecutor, Settings  # noqa: PLC0415
+    from executor.log import setup_logging  # noqa: PLC0415
+
+    setup_logging()
+    executor = BuildExecutor(Settings.from_environment())
+
+    def terminate(*_: object) -> None:
+        # Not in the handler itself: it may have interrupted the holder of a lock.
+        threading.Thread(target=executor.stop_all, name="SIGTERM", daemon=True).start()
+
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, terminate)
+    try:
+        return executor.run(token)
+    except Exception:
+        logging.getLogger(__name__).exception("the executor failed")
+        return 70  # EX_SOFTWARE
+    finally:
+        logging.shutdown()
+
+
+if __name__ == "__main__":
+    # First of all, before any child could inherit it.
+    TOKEN = os.environ.pop(TOKEN_VARIABLE, None)
+    sys.exit(init.run(lambda: main(TOKEN)) if os.getpid() == 1 else main(TOKEN))

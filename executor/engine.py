@@ -1,0 +1,336 @@
+"""The Docker engine that builds: one of the executor's own, or the agent's through its socket."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from builder_framework.protocol import EngineMode, EngineSpec, Reason
+from executor import host, process
+from executor.cancel import CancelToken
+from executor.failure import BuildFailure
+
+logger = logging.getLogger(__name__)
+
+DATA_ROOT = Path("/var/lib/docker")
+"""A named Docker volume, mounted by Mesos: overlay does not work on the container's overlay."""
+
+LOCK_WAIT = 120.0
+"""Seconds to wait for the data root. Its last engine needs a few to end; more means it is shared
+by mistake."""
+
+READY_WAIT = 60.0
+"""Seconds from dockerd's start to its first answer; a cold one needs 2 to 5."""
+
+_TICK = 0.02
+
+
+class Engine(Protocol):
+    """Something that answers Docker's API at `address` (`unix:///…`)."""
+
+    @property
+    def address(self) -> str:
+        """For DOCKER_HOST."""
+        ...
+
+    @property
+    def alive(self) -> bool:
+        """False once it is known to have ended."""
+        ...
+
+    @property
+    def private(self) -> bool:
+        """Whether it is ours to end."""
+        ...
+
+    def wait_ready(self, token: CancelToken, say: Callable[[str], None]) -> float:
+        """Wait until it answers. Returns the seconds its start took (0: it ran already).
+
+        `say` hears what is waited for. Raises BuildFailure(engine_failed), Stopped.
+        """
+        ...
+
+    def stop(self, patience: float) -> None:
+        """End it if it is private: TERM, after `patience` seconds KILL."""
+        ...
+
+
+def answers(path: Path, timeout: float = 2.0) -> bool:
+    """Whether a Docker engine answers `GET /_ping` on this socket."""
+    connection = http.client.HTTPConnection("localhost", timeout=timeout)
+    try:
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.settimeout(timeout)
+        connection.sock.connect(str(path))
+        connection.request("GET", "/_ping")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+class SocketEngine:
+    """The agent's own engine, whose socket is mounted into the container."""
+
+    private = False
+    alive = True
+
+    def __init__(self, path: Path = Path("/var/run/docker.sock")) -> None:
+        self._path = path
+        self.address = f"unix://{path}"
+
+    def wait_ready(self, token: CancelToken, say: Callable[[str], None]) -> float:
+        """See Engine; this one runs, or something is wrong with the set-up."""
+        token.check()
+        if not answers(self._path):
+            say(f"No Docker engine answers at {self._path}")
+            raise BuildFailure(
+                Reason.ENGINE_FAILED,
+                f"no Docker engine answers at {self._path}; is the agent's socket mounted there?",
+            )
+        return 0.0
+
+    def stop(self, patience: float) -> None:
+        """Not ours."""
+
+
+class NestedEngine:
+    """A dockerd of the executor's own, started once and kept over its tasks.
+
+    One thread starts it, watches it and reaps it; the kernel kills dockerd with that thread.
+    """
+
+    private = True
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        sandbox: Path,
+        *,
+        data_root: Path = DATA_ROOT,
+        run_dir: Path = Path("/run/builder-engine"),
+        reach: Iterable[str] = (),
+        lock_wait: float = LOCK_WAIT,
+    ) -> None:
+        self._spec = spec
+        self._data_root = data_root
+        self._run_dir = run_dir
+        self._socket = run_dir / "docker.sock"
+        self._log = sandbox / "dockerd.log"
+        self._reach = tuple(reach)
+        self._lock_wait = lock_wait
+        self._state_changed = threading.Condition()
+        self._note: str | None = None
+        self._failure: str | None = None
+        self._ready = False
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._took = 0.0
+        self.address = f"unix://{self._socket}"
+        self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs or is about to."""
+        return self._failure is None and not self._stopping.is_set()
+
+    def wait_ready(self, token: CancelToken, say: Callable[[str], None]) -> float:
+        """See Engine."""
+        was_ready = self._ready
+        said: str | None = None
+        while True:
+            with self._state_changed:
+                if not self._ready and self._failure is None:
+                    self._state_changed.wait(0.1)
+                note, failure, ready = self._note, self._failure, self._ready
+            if note is not None and note != said:
+                said = note
+                say(note)
+            if failure is not None:
+                raise BuildFailure(Reason.ENGINE_FAILED, failure)
+            if ready:
+                return 0.0 if was_ready else self._took
+            token.check()
+
+    def stop(self, patience: float) -> None:
+        """See Engine. Returns when it is gone and its data root is free."""
+        self._stopping.set()
+        running = self._process
+        if running is not None and not process.has_exited(running):
+            process.signal_group(running, signal.SIGTERM if patience > 0 else signal.SIGKILL)
+            self._thread.join(max(patience, 0.0))
+            if self._thread.is_alive():
+                logger.warning("dockerd did not end in %.1f s: killing it", patience)
+                process.signal_group(running, signal.SIGKILL)
+        self._thread.join(2.0)
+
+    def _supervise(self) -> None:
+        try:
+            with self._locked_data_root():
+                if not self._stopping.is_set():
+                    self._run()
+        except (OSError, LookupError, BuildFailure) as error:
+            self._change(failure=f"the Docker engine did not start: {error}")
+        except Exception:
+            logger.exception("the engine's thread failed")
+            self._change(failure="the Docker engine did not start: see the executor's log")
+
+    @contextlib.contextmanager
+    def _locked_data_root(self) -> Iterator[None]:
+        """Two engines on one data root destroy it; the lock ends with the process at the latest."""
+        self._data_root.mkdir(parents=True, exist_ok=True)
+        with (self._data_root / ".builder-engine.lock").open("w") as file:
+            until = time.monotonic() + self._lock_wait
+            while not self._stopping.is_set():
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    self._change(note="Waiting for another engine to leave the data root")
+                if time.monotonic() > until:
+                    raise BuildFailure(
+                        Reason.ENGINE_FAILED,
+                        f"another engine still holds {self._data_root} after "
+                        f"{self._lock_wait:.0f} s; every executor needs a volume of its own",
+                    )
+                self._stopping.wait(_TICK * 5)
+            yield
+
+    def _run(self) -> None:
+        """From dockerd's start to its end."""
+        self._change(note="Starting the Docker engine")
+        host.prepare_cgroups()
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        taken = [*host.routed_networks(), *host.nameservers(), *host.addresses(self._reach)]
+        settings = self._run_dir / "daemon.json"
+        host.write_daemon_json(settings, self._spec, host.bridge_address(taken))
+        began = time.monotonic()
+        with self._log.open("ab") as log:
+            dockerd = self._process = process.start(
+                [
+                    "dockerd",
+                    f"--config-file={settings}",
+                    f"--data-root={self._data_root}",
+                    f"--exec-root={self._run_dir / 'exec'}",
+                    f"--pidfile={self._run_dir / 'docker.pid'}",
+                    f"--host={self.address}",
+                ],
+                env={
+                    "PATH": os.environ.get("PATH", os.defpath),
+                    "HOME": str(self._run_dir),
+                    **process.proxy_settings(),
+                },
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        if self._stopping.is_set():  # asked to stop just before there was anything to stop
+            process.signal_group(dockerd, signal.SIGKILL)
+        self._await_answer(dockerd, began)
+        code = process.reap(dockerd)
+        self._change(failure=f"the Docker engine ended with {code}: {self._tail()}")
+
+    def _await_answer(self, dockerd: subprocess.Popen[bytes], began: float) -> None:
+        while not process.has_exited(dockerd):
+            if self._socket.exists() and answers(self._socket):
+                self._took = time.monotonic() - began
+                self._change(ready=True)
+                return
+            if time.monotonic() - began > READY_WAIT:
+                logger.error("dockerd did not answer within %.0f s", READY_WAIT)
+                process.signal_group(dockerd, signal.SIGKILL)
+                return
+            time.sleep(_TICK)
+
+    def _change(
+        self, *, note: str | None = None, failure: str | None = None, ready: bool = False
+    ) -> None:
+        with self._state_changed:
+            self._note = note or self._note
+            self._failure = failure or self._failure
+            self._ready = ready or self._ready
+            self._state_changed.notify_all()
+
+    def _tail(self, lines: int = 5, size: int = 4096) -> str:
+        """The end of dockerd's log, which says why it ended."""
+        with contextlib.suppress(OSError), self._log.open("rb") as file:
+            file.seek(max(0, self._log.stat().st_size - size))
+            text = file.read().decode(errors="replace")
+            return " | ".join(text.splitlines()[-lines:])
+        return "its log cannot be read"
+
+
+class Engines:
+    """The engine of this executor: started with the first build, shared by all of them."""
+
+    def __init__(self, sandbox: Path) -> None:
+        self._sandbox = sandbox
+        self._lock = threading.Lock()
+        self._spec: EngineSpec | None = None
+        self._engine: Engine | None = None
+        self._closed = False
+        self._users = 0
+
+    @contextlib.contextmanager
+    def use(self, spec: EngineSpec, reach: Iterable[str] = ()) -> Iterator[Engine]:
+        """The engine for `spec`, starting if it does not run; `wait_ready` before using it.
+
+        `reach`: hosts that the build talks to. Raises BuildFailure(engine_failed) where another
+        build of this executor needs one with other settings.
+        """
+        with self._lock:
+            engine = self._engine_for(spec, reach)
+            self._users += 1
+        try:
+            yield engine
+        finally:
+            with self._lock:
+                self._users -= 1
+
+    def abandon(self, engine: Engine) -> None:
+        """Kill an engine of ours that nobody else uses, with whatever it is doing."""
+        with self._lock:
+            alone = self._users <= 1
+        if engine.private and alone:
+            engine.stop(0)
+
+    def _engine_for(self, spec: EngineSpec, reach: Iterable[str]) -> Engine:
+        if self._closed:
+            raise BuildFailure(Reason.ENGINE_FAILED, "the executor is about to end")
+        if self._engine is not None and self._engine.alive:
+            if spec == self._spec:
+                return self._engine
+            if self._users:
+                raise BuildFailure(
+                    Reason.ENGINE_FAILED,
+                    "this executor's engine runs with other settings; use a new executor",
+                )
+        if self._engine is not None:
+            self._engine.stop(2.0)
+        self._spec = spec
+        self._engine = (
+            SocketEngine()
+            if spec.mode is EngineMode.SOCKET
+            else NestedEngine(spec, self._sandbox, reach=reach)
+        )
+        return self._engine
+
+    def stop(self, patience: float) -> None:
+        """End the engine, if it is ours, for good; 0 kills it at once."""
+        with self._lock:
+            self._closed = True
+            engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.stop(patience)

@@ -1,0 +1,85 @@
+"""What went wrong, from git's stderr: the words of git, curl, ssh and the big hosts (C locale)."""
+
+from __future__ import annotations
+
+import re
+
+from builder_framework.protocol import Reason
+
+_TABLE: tuple[tuple[Reason, str, tuple[str, ...]], ...] = (
+    (Reason.DISK_FULL, "the agent's disk is full", (r"No space left on device",)),
+    (
+        Reason.GIT_REF_NOT_FOUND,
+        "the repository has no such branch, tag or commit",
+        (
+            r"couldn't find remote ref",
+            r"not our ref",
+            r"unadvertised object",
+            r"Remote branch .* not found",
+        ),
+    ),
+    (
+        Reason.GIT_AUTH_FAILED,
+        "the git server refused the credentials, or wants some",
+        (
+            r"Authentication failed",
+            r"could not read (Username|Password)",
+            r"prompts disabled",
+            r"(returned error:|HTTP) 40[13]",
+            r"Permission denied",
+            r"Access denied",
+            r"invalid (credentials|username or password)",
+        ),
+    ),
+    (
+        Reason.GIT_REPOSITORY_NOT_FOUND,
+        "there is no such git repository, or these credentials may not see it",
+        (
+            r"repository .*not found",
+            r"returned error: (404|410)",
+            r"does not appear to be a git repository",
+            r"is this a git repository",
+            r"not a git repository",
+            r"project you were looking for could not be found",
+            r"No such file or directory",
+        ),
+    ),
+    (
+        Reason.GIT_UNREACHABLE,
+        "the git server could not be reached",
+        (
+            r"Could not resolve host",
+            r"name resolution",
+            r"Name or service not known",
+            r"Failed to connect",
+            r"Could ?n.t connect to server",
+            r"Connection (refused|timed out|reset)",
+            r"timed out",
+            r"too slow",
+            r"No route to host",
+            r"Network is unreachable",
+            r"returned error: 5\d\d",
+            r"\b(SSL|TLS|certificate|proxy)\b",
+            r"RPC failed",
+            r"hung up",
+            r"early EOF",
+            r"Empty reply",
+            r"Host key verification failed",
+            r"unable to access",
+        ),
+    ),
+)
+"""The first line that matches decides: "unable to access" stands in most messages of curl."""
+
+_PATTERNS = tuple(
+    (re.compile("|".join(fragments), re.IGNORECASE), reason, sentence)
+    for reason, sentence, fragments in _TABLE
+)
+
+
+def classify(stderr: str) -> tuple[Reason, str]:
+    """The reason for a failed git command and a sentence about it."""
+    for pattern, reason, sentence in _PATTERNS:
+        if pattern.search(stderr):
+            return reason, sentence
+    return Reason.GIT_FAILED, "git failed"

@@ -1,0 +1,141 @@
+"""What a nested Docker engine needs to know about the container it starts in."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from builder_framework.protocol import EngineSpec
+
+CAP_SYS_RESOURCE = 24
+"""linux/capability.h"""
+
+KEEP_CACHE = "20GB"
+"""BuildKit's cache beyond this is collected between builds."""
+
+Network = ipaddress.IPv4Network
+
+_BRIDGES = tuple(
+    ipaddress.IPv4Network(text)
+    for text in (
+        # RFC 2544's range for benchmarks is routed nowhere, so nothing worth reaching hides there.
+        "198.18.213.0/24",
+        "198.19.213.0/24",
+        "172.31.213.0/24",
+        "192.168.213.0/24",
+        "10.255.213.0/24",
+    )
+)
+
+
+def has_capability(number: int, status: Path = Path("/proc/self/status")) -> bool:
+    """Whether the bounding set holds this capability; True where that cannot be told."""
+    with contextlib.suppress(OSError):
+        for line in status.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "CapBnd":
+                return bool(int(value, 16) >> number & 1)
+    return True
+
+
+def routed_networks(table: Path = Path("/proc/net/route")) -> list[Network]:
+    """The container's own IPv4 networks, without its default route."""
+    networks = []
+    with contextlib.suppress(OSError):
+        for line in table.read_text().splitlines()[1:]:
+            fields = line.split()
+            # Addresses stand there as the kernel holds them: little-endian hex.
+            address, mask = (int.from_bytes(bytes.fromhex(fields[n]), "little") for n in (1, 7))
+            if mask:
+                network = f"{ipaddress.IPv4Address(address)}/{ipaddress.IPv4Address(mask)}"
+                networks.append(ipaddress.IPv4Network(network, strict=False))
+    return networks
+
+
+def nameservers(file: Path = Path("/etc/resolv.conf")) -> list[Network]:
+    """The resolvers' addresses as networks of one: a bridge must not hide them."""
+    found = []
+    with contextlib.suppress(OSError):
+        for line in file.read_text(errors="replace").splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] == "nameserver":
+                with contextlib.suppress(ValueError):
+                    found.append(ipaddress.IPv4Network(words[1]))
+    return found
+
+
+def addresses(hosts: Iterable[str]) -> list[Network]:
+    """Those of `host`, `host:port` or `http://host:port/…` that are IPv4 addresses."""
+    found = []
+    for host in hosts:
+        name = host.rpartition("://")[2].partition("/")[0].partition(":")[0]
+        with contextlib.suppress(ValueError):
+            found.append(ipaddress.IPv4Network(name))
+    return found
+
+
+def bridge_address(taken: Iterable[Network], candidates: Iterable[Network] = _BRIDGES) -> str:
+    """`address/length` for the engine's bridge, on a network that hides none of `taken`."""
+    taken = list(taken)
+    for network in candidates:
+        if not any(network.overlaps(other) for other in taken):
+            return f"{network[1]}/{network.prefixlen}"
+    raise LookupError("every network that the engine's bridge could use is taken")
+
+
+def prepare_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:
+    """On cgroup v2, let the container's root group have children with controllers.
+
+    A group with processes of its own may not hand controllers on ("no internal processes"), so
+    they move into a child; Docker's own dind script does the same. Best effort: an engine
+    without controllers still builds.
+    """
+    controllers = root / "cgroup.controllers"
+    if not controllers.exists():
+        return
+    with contextlib.suppress(OSError):
+        child = root / "init"
+        child.mkdir(exist_ok=True)
+        for pid in (root / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):  # ended meanwhile, or a kernel thread
+                (child / "cgroup.procs").write_text(pid)
+        for name in controllers.read_text().split():
+            with contextlib.suppress(OSError):
+                (root / "cgroup.subtree_control").write_text(f"+{name}")
+
+
+def daemon_settings(spec: EngineSpec, bridge: str) -> dict[str, object]:
+    """The content of daemon.json."""
+    settings: dict[str, object] = {
+        "bip": bridge,
+        "builder": {"gc": {"enabled": True, "defaultKeepStorage": KEEP_CACHE}},
+        # The image's id is its manifest's digest there, the one that the registry will show.
+        "features": {"containerd-snapshotter": True},
+        "insecure-registries": list(spec.insecure_registries),
+        "registry-mirrors": list(spec.registry_mirrors),
+        "shutdown-timeout": 1,
+    }
+    wrapper = runtime_wrapper()
+    if wrapper is not None:
+        settings |= {
+            "default-runtime": "without-sys-resource",
+            "runtimes": {"without-sys-resource": {"path": wrapper}},
+        }
+    return settings
+
+
+def runtime_wrapper() -> str | None:
+    """The OCI runtime to use where runc alone would fail for want of CAP_SYS_RESOURCE."""
+    if has_capability(CAP_SYS_RESOURCE):
+        return None
+    beside = Path(__file__).with_name("runc-without-sys-resource")
+    return str(beside) if beside.exists() else shutil.which(beside.name)
+
+
+def write_daemon_json(path: Path, spec: EngineSpec, bridge: str) -> None:
+    """Write dockerd's configuration file."""
+    path.write_text(json.dumps(daemon_settings(spec, bridge), indent=1))

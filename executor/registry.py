@@ -1,0 +1,172 @@
+"""Pushes what was built, over Docker's own API; success needs a digest and no error anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from builder_framework.protocol import PushedImage, Reason, RegistryAuth
+from builder_framework.validate import ImageReference
+from executor.cancel import CancelToken
+from executor.failure import BuildFailure
+from executor.stream import PushState, fold_push, push_failure, push_progress
+
+if TYPE_CHECKING:
+    import docker
+
+logger = logging.getLogger(__name__)
+
+CALL_TIMEOUT = 60.0
+"""Seconds without a byte before a call counts as lost; a push says something all the time."""
+
+PUSH_SILENCE = 600.0
+"""The same for a push: some registries take long over the last blob of a large image."""
+
+
+class Registry:
+    """The images of one engine, and the way from there to their registries."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def image_id(self, image: ImageReference) -> tuple[str, int | None]:
+        """The id and the size in bytes of a loaded image, as `docker image inspect` tells them."""
+        with self._client() as client, _engine_errors():
+            found = client.inspect_image(str(image))
+        size = found.get("Size")
+        return str(found["Id"]), size if isinstance(size, int) else None
+
+    def push(
+        self,
+        image: ImageReference,
+        auth: RegistryAuth | None,
+        token: CancelToken,
+        say: Callable[[str], None],
+    ) -> PushedImage:
+        """Push one tag. Raises BuildFailure(push_denied, push_failed, …), Stopped.
+
+        A thread of its own reads the stream: a stop must not wait for the registry's next word.
+        """
+        state = PushState()
+        with self._client(PUSH_SILENCE) as client:
+            pushing = _Push(client, image, auth)
+            try:
+                for event in pushing.events(token):
+                    state = fold_push(state, event)
+                    line = push_progress(event)
+                    if line is not None:
+                        say(line)
+            finally:
+                pushing.close()
+        if pushing.error is not None:
+            state = PushState(error=pushing.error)
+        if state.error is not None:
+            failure = push_failure(state.error)
+            raise BuildFailure(failure.reason, f"{image}: {failure.message}")
+        if state.digest is None:
+            raise BuildFailure(Reason.PUSH_FAILED, f"{image}: the engine told no digest")
+        return PushedImage(str(image), state.digest)
+
+    def forget(self, image: ImageReference) -> None:
+        """Take the tag off the engine; the build cache keeps its layers. Best effort."""
+        from docker.errors import DockerException  # noqa: PLC0415
+        from requests import RequestException  # noqa: PLC0415
+
+        try:
+            with self._client() as client:
+                client.remove_image(str(image), force=True)
+        except (DockerException, RequestException) as error:
+            logger.info("could not remove %s from the engine: %s", image, error)
+
+    @contextlib.contextmanager
+    def _client(self, timeout: float = CALL_TIMEOUT) -> Iterator[docker.APIClient]:
+        # docker-py takes 0.2 s to import: not before it is needed, and not in the way of a start.
+        import docker  # noqa: PLC0415
+
+        with _engine_errors():
+            client = docker.APIClient(base_url=self._address, version="auto", timeout=timeout)
+        try:
+            yield client
+        finally:
+            client.close()
+
+
+@contextlib.contextmanager
+def _engine_errors() -> Iterator[None]:
+    from docker.errors import DockerException  # noqa: PLC0415
+    from requests import RequestException  # noqa: PLC0415
+
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        raise BuildFailure(
+            Reason.ENGINE_FAILED, f"the Docker engine did not do its part: {error}"
+        ) from error
+
+
+class _Push:
+    """A running POST /images/NAME/push, read by a thread into a queue."""
+
+    def __init__(
+        self, client: docker.APIClient, image: ImageReference, auth: RegistryAuth | None
+    ) -> None:
+        self.error: str | None = None
+        self._client = client
+        self._image = image
+        # Never None: docker-py would look for credentials in the files of whoever runs it.
+        self._auth = {"username": auth.username, "password": auth.password.reveal()} if auth else {}
+        self._response: Any = None
+        self._queue: queue.SimpleQueue[Mapping[str, object] | None] = queue.SimpleQueue()
+        # requests' hook gives the response, which docker-py keeps to itself; closing it is the
+        # only way to make the engine stop pushing.
+        client.hooks["response"].append(self._remember)
+        threading.Thread(target=self._read, name="push", daemon=True).start()
+
+    def events(self, token: CancelToken) -> Iterator[Mapping[str, object]]:
+        """What the engine says, to the end. Raises Stopped."""
+        while True:
+            try:
+                event = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                token.check()
+                continue
+            if event is None:
+                return
+            token.check()
+            yield event
+
+    def close(self) -> None:
+        """Hang up; the engine then gives up a push that still runs."""
+        from docker.errors import DockerException  # noqa: PLC0415
+        from docker.types.daemon import CancellableStream  # noqa: PLC0415
+
+        response = self._response
+        if response is not None:
+            with contextlib.suppress(DockerException, OSError, AttributeError):
+                CancellableStream(iter(()), response).close()
+
+    def _remember(self, response: Any, *_: object, **__: object) -> None:
+        self._response = response
+
+    def _read(self) -> None:
+        from docker.errors import DockerException  # noqa: PLC0415
+        from requests import RequestException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        try:
+            for event in self._client.push(
+                self._image.name,
+                tag=self._image.tag,
+                auth_config=self._auth,
+                stream=True,
+                decode=True,
+            ):
+                self._queue.put(event)
+        except (DockerException, RequestException, HTTPError, OSError, ValueError) as error:
+            self.error = f"{type(error).__name__}: {error}"
+        finally:
+            self._queue.put(None)

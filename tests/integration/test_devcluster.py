@@ -1,0 +1,266 @@
+"""The dev cluster itself: what every other integration test stands on is really there."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devcluster import Cluster, ClusterConfig, ClusterError, Ports, httpclient
+from devcluster.cluster import leftover_mounts
+from devcluster.config import Credentials
+from devcluster.daemon import wait_until
+
+pytestmark = pytest.mark.integration
+
+#: Re-registration is waited for; the issue asks for two seconds, a busy machine may need more.
+PATIENCE = 20
+
+
+def links() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+def processes_naming(text: str) -> list[str]:
+    """Command lines of living processes that mention `text` (a path of the cluster)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in line and f"/{os.getpid()}/" not in str(entry):
+            found.append(line)
+    return found
+
+
+def clone(url: str, target: Path, *credentials: str) -> subprocess.CompletedProcess[str]:
+    if credentials:
+        username, password = credentials
+        url = url.replace("http://", f"http://{username}:{password}@")
+    return subprocess.run(
+        ["git", "clone", "--quiet", url, str(target)],
+        env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "/bin/false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def agent_ids(cluster: Cluster) -> dict[str, str]:
+    return {str(agent["pid"]): str(agent["id"]) for agent in cluster.master.agents()}
+
+
+def wait_for_agents(cluster: Cluster) -> None:
+    wait_until(lambda: len(agent_ids(cluster)) == 2, PATIENCE, "the agents did not come back")
+
+
+def test_two_agents_with_their_attributes_and_resources_are_registered(cluster: Cluster) -> None:
+    agents = cluster.master.agents()
+    assert {agent["attributes"]["rack"] for agent in agents} == {"a", "b"}  # type: ignore[index]
+    for agent in agents:
+        resources = agent["resources"]
+        assert isinstance(resources, dict)
+        assert (resources["cpus"], resources["mem"]) == (4, 4096)
+    assert [agent.attributes["rack"] for agent in cluster.agents] == ["a", "b"]
+
+
+def test_a_killed_master_comes_back_with_its_agents_under_their_ids(cluster: Cluster) -> None:
+    before = agent_ids(cluster)
+    cluster.master.kill()
+    cluster.master.start()
+    wait_for_agents(cluster)
+    assert agent_ids(cluster) == before
+
+
+def test_a_killed_agent_comes_back_under_its_id(cluster: Cluster) -> None:
+    before = agent_ids(cluster)
+    agent = cluster.agents[0]
+    agent.kill()
+    agent.start()
+    wait_until(
+        lambda: (
+            httpclient.status_of(f"{agent.url}/slave(1)/state") == 200
+            and agent_ids(cluster) == before
+        ),
+        PATIENCE,
+        "the agent did not come back under its id",
+    )
+
+
+def test_a_paused_master_answers_again_when_resumed(cluster: Cluster) -> None:
+    cluster.master.pause()
+    try:
+        assert httpclient.status_of(f"{cluster.master.url}/version", seconds=0.5) is None
+    finally:
+        cluster.master.resume()
+    cluster.master.wait_ready()
+    wait_for_agents(cluster)
+
+
+def test_the_public_sample_has_main_a_branch_and_a_tag(cluster: Cluster, tmp_path: Path) -> None:
+    assert clone(f"{cluster.git.url}/app.git", tmp_path / "app").returncode == 0
+    names = subprocess.run(
+        ["git", "-C", str(tmp_path / "app"), "for-each-ref", "--format=%(refname)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert {"refs/heads/main", "refs/remotes/origin/feature", "refs/tags/v1.0.0"} <= set(names)
+    assert "FROM " + cluster.base_image in (tmp_path / "app" / "Dockerfile").read_text()
+
+
+def test_a_private_repository_wants_the_right_password(cluster: Cluster, tmp_path: Path) -> None:
+    url = f"{cluster.git.url}/private.git"
+    assert clone(url, tmp_path / "without").returncode != 0
+    assert clone(url, tmp_path / "wrong", cluster.git.username, "wrong").returncode != 0
+    right = clone(url, tmp_path / "right", cluster.git.username, cluster.git.password)
+    assert right.returncode == 0, right.stderr
+
+
+def test_commits_can_be_made_and_fetched_by_their_id(cluster: Cluster, tmp_path: Path) -> None:
+    url = cluster.git.create_repository("made-by-test", {"one.txt": "1\n", "run.sh": "#!/bin/sh\n"})
+    first = cluster.git.head("made-by-test")
+    second = cluster.git.commit("made-by-test", {"deep/two.txt": b"2\n"}, branch="next", tag="t2")
+    assert first != second
+    assert cluster.git.head("made-by-test", "t2") == second
+    target = str(tmp_path / "by-id")
+    for words in (["init", "--quiet", target], ["-C", target, "fetch", "--quiet", url, first]):
+        subprocess.run(["git", *words], check=True, capture_output=True)
+    assert clone(url, tmp_path / "all").returncode == 0
+    assert os.access(tmp_path / "all" / "run.sh", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/app.git/HEAD",  # the "dumb" protocol
+        "/app.git/info/refs",
+        "/app.git/info/refs?service=git-receive-pack",
+        "/../secrets.json",
+        "/app.git/../../secrets.json",
+        "/slow/1/../app.git/info/refs?service=git-upload-pack",
+        "/slow/9e9/app.git/info/refs?service=git-upload-pack",
+        "/nothing.git/info/refs?service=git-upload-pack",
+    ],
+)
+def test_the_git_server_serves_nothing_but_fetches(cluster: Cluster, path: str) -> None:
+    assert httpclient.status_of(cluster.git.url + path) in (403, 404)
+
+
+def test_a_slow_clone_url_holds_the_pack_back(cluster: Cluster, tmp_path: Path) -> None:
+    url = cluster.git.clone_url("app", pause=30)
+    slow = subprocess.Popen(["git", "clone", "--quiet", url, str(tmp_path / "slow")])
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            slow.wait(timeout=2)
+    finally:
+        slow.kill()
+        slow.wait()
+    assert clone(cluster.git.clone_url("app", pause=0.2), tmp_path / "soon").returncode == 0
+
+
+def test_the_registry_wants_its_password(cluster: Cluster) -> None:
+    registry = cluster.registry
+    url = f"http://{registry.address}/v2/"
+    assert httpclient.status_of(url) == 401
+    assert httpclient.status_of(url, Credentials(registry.username, "wrong")) == 401
+    assert httpclient.status_of(url, Credentials(registry.username, registry.password)) == 200
+    assert registry.username in registry.log_path.read_text()
+
+
+def test_the_engine_is_our_own_and_made_no_docker0(cluster: Cluster) -> None:
+    before = links()
+    assert "docker0" not in cluster.engine.docker("network", "inspect", "bridge")
+    networks = cluster.engine.docker("run", "--rm", cluster.base_image, "ip", "-4", "addr")
+    assert str(cluster.config.subnet).rsplit(".", 1)[0] in networks
+    assert links() == before
+
+
+def test_a_privileged_container_runs_an_engine_of_its_own(cluster: Cluster) -> None:
+    """The nested engine starts on a volume and builds from the cluster's registry."""
+    address = cluster.registry.address
+    script = f"""
+        set -e
+        mkdir -p /etc/docker
+        echo '{{"insecure-registries": ["{address}"]}}' > /etc/docker/daemon.json
+        dockerd --add-runtime limited=/usr/local/bin/runc-without-sys-resource \
+                --default-runtime limited > /var/log/dockerd.log 2>&1 &
+        tries=0
+        until docker version > /dev/null 2>&1; do
+            tries=$((tries + 1)); [ $tries -lt 300 ] || {{ cat /var/log/dockerd.log; exit 1; }}
+            sleep 0.1
+        done
+        echo "$PASSWORD" | docker login --username "$USERNAME" --password-stdin {address} >&2
+        printf 'FROM {cluster.base_image}\\nRUN echo built > /proof\\n' > /Dockerfile
+        docker build --quiet --tag nested / >&2
+        docker run --rm nested cat /proof
+    """
+    output = cluster.engine.docker(
+        *("run", "--rm", "--privileged"),
+        *("--env", f"USERNAME={cluster.registry.username}"),
+        *("--env", f"PASSWORD={cluster.registry.password}"),
+        *(cluster.executor_image, "sh", "-c", script),
+    )
+    assert output.strip() == "built"
+    assert "docker0" not in links()
+
+
+def test_up_changes_nothing_when_all_of_it_runs(cluster: Cluster) -> None:
+    before = [(part.name, part.pid) for part in cluster.parts()]
+    cluster.up()
+    assert [(part.name, part.pid) for part in cluster.parts()] == before
+    assert all(part.healthy for part in cluster.parts())
+
+
+@pytest.fixture
+def small_cluster(cluster: Cluster, tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster beside the session's, on a subnet of its own."""
+    config = ClusterConfig.named("other", state_dir=tmp_path / "state", index=2)
+    other = Cluster(config)
+    yield other
+    other.down()
+
+
+def test_a_taken_port_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    before = links()
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        port = other.getsockname()[1]
+        config = ClusterConfig.named("a", state_dir=tmp_path, index=3, ports=Ports(registry=port))
+        with pytest.raises(ClusterError) as refusal:
+            Cluster(config).up()
+    assert f"port {port}" in str(refusal.value)
+    assert "PORTS=registry=" in str(refusal.value)
+    assert links() == before
+
+
+def test_another_cluster_of_the_same_index_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    config = ClusterConfig.named("thief", state_dir=tmp_path, index=cluster.config.index)
+    with pytest.raises(ClusterError, match="belongs to"):
+        Cluster(config).up()
+
+
+def test_down_leaves_no_process_mount_link_or_rule(small_cluster: Cluster) -> None:
+    """Also with a container and its volume still there, after the engine itself was killed."""
+    before = links()
+    other = small_cluster
+    other.bridge.up()
+    other.engine.start()
+    other.registry.start()
+    other.git.start()
+    archive = other.config.state_dir / "image.tar"
+    subprocess.run(["tar", "-cf", str(archive), "-C", "/", "bin/busybox"], check=True)
+    other.engine.docker("import", str(archive), "sleeper")
+    other.engine.docker("run", "--detach", "sleeper", "/bin/busybox", "sleep", "600")
+    other.engine.dockerd.kill()
+    other.down()
+    assert links() == before
+    assert not other.bridge.rules()
+    assert not leftover_mounts(other.config.state_dir, other.config.run_dir)
+    assert not processes_naming(str(other.config.run_dir))
+    assert not processes_naming(str(other.config.state_dir))
+    assert not other.config.run_dir.exists()

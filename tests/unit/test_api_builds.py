@@ -1,0 +1,374 @@
+"""Submitting, looking, listing, cancelling: what a user of the HTTP API can rely on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from builder_framework.domain import events as ev
+from builder_framework.ports import Readiness, Refusal
+from builder_framework.protocol import Phase, PushedImage, Reason, Report
+from tests.unit.builds_double import AUTH, BODY, USER, MemoryBuilds
+
+pytest_plugins = ("tests.unit.conftest_api",)
+
+BUILDS = "/api/v1/builds"
+
+
+def submit(http: FlaskClient, **fields: Any) -> str:
+    answer = http.post(BUILDS, json={**BODY, **fields}, auth=AUTH)
+    assert answer.status_code == 202, answer.text
+    build_id = answer.json["id"]
+    assert isinstance(build_id, str)
+    return build_id
+
+
+def errors(answer: Any) -> dict[str, str]:
+    assert answer.content_type == "application/problem+json"
+    return {item["field"]: item["problem"] for item in answer.json["errors"]}
+
+
+def test_a_submission_is_accepted_with_its_address(http: FlaskClient) -> None:
+    """202 with Location, the defaults of the operator filled in."""
+    answer = http.post(BUILDS, json=BODY, auth=AUTH)
+    assert answer.status_code == 202
+    build = answer.json
+    assert answer.headers["Location"] == build["links"]["self"] == f"{BUILDS}/{build['id']}"
+    assert build["state"] == "QUEUED"
+    assert build["owner"] == USER
+    assert build["timeout"] == 3600.0
+    assert build["resources"] == {"cpus": 1.0, "mem": 2048.0, "disk": 0.0}
+    assert build["queue"]["position"] == 1
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", build["created_at"])
+    assert http.get(answer.headers["Location"], auth=AUTH).json == build
+
+
+def test_every_faulty_field_is_listed_at_once(http: FlaskClient) -> None:
+    """Shape, grammar, limits, duplicates, numbers and unknown names, all in one answer."""
+    body = """{
+        "source": {"git": {"url": "https://user:canary@host/x", "ref": "-x", "token": "canary"}},
+        "images": ["registry.example.org/Upper:1", 5],
+        "contxt": "x", "context": "../x", "dockerfile": "/etc/passwd", "target": "a b",
+        "build_args": {"1x": "v", "ok": 3}, "labels": {"-": "v"},
+        "registry_auth": {"username": "me"},
+        "resources": {"cpus": 1e9, "mem": true, "disk": NaN, "gpus": 1},
+        "constraints": [["rack", "LIKE", "("], ["rack", "NEAR", "x"], ["rack"]],
+        "timeout": 1e8, "queue_ttl": 0, "priority": 1.5, "priority": 2000
+    }"""
+    answer = http.post(BUILDS, data=body, content_type="application/json", auth=AUTH)
+    assert answer.status_code == 400
+    assert answer.json["code"] == "invalid_input"
+    found = errors(answer)
+    assert set(found) == {
+        "source.git.url", "source.git.ref", "source.git.token", "images.0", "images.1",
+        "contxt", "context", "dockerfile", "target", "build_args.1x", "build_args.ok", "labels.-",
+        "registry_auth.password", "resources.cpus", "resources.mem", "resources.disk",
+        "resources.gpus", "constraints.0", "constraints.1", "constraints.2",
+        "timeout", "queue_ttl", "priority",
+    }  # fmt: skip
+    assert "username and password" in found["source.git.url"]
+    assert found["contxt"] == "unknown field; did you mean 'context'?"
+    assert found["source.git.token"] == "unknown field; did you mean 'password'?"
+    assert found["timeout"] == "must be at most 21600 s (the operator's limit)"
+    assert found["priority"] == "given more than once"
+    assert "RE2" in found["constraints.0"]
+    assert "canary" not in answer.text
+
+
+def test_required_fields_are_named(http: FlaskClient) -> None:
+    """An empty object says what is needed."""
+    answer = http.post(BUILDS, json={}, auth=AUTH)
+    assert errors(answer) == {"source": "is required", "images": "is required"}
+
+
+@pytest.mark.parametrize(
+    ("git", "field"),
+    [
+        ({"username": "me"}, "source.git.password"),
+        ({"password": "canary"}, "source.git.password"),
+        ({"url": "ssh://git@host/x", "username": "m", "password": "p"}, "source.git.password"),
+        ({"username": "a:b", "password": "p"}, "source.git.username"),
+        ({"username": "a\nb", "password": "p"}, "source.git.username"),
+        ({"username": "a", "password": "p\r\n"}, "source.git.password"),
+        ({"url": "file:///etc"}, "source.git.url"),
+        ({"url": "--upload-pack=x"}, "source.git.url"),
+    ],
+)
+def test_credentials_that_cannot_work_are_refused(
+    http: FlaskClient, git: dict[str, str], field: str
+) -> None:
+    """Half a login, one for the wrong protocol, one that would break the protocol's lines."""
+    source = {"git": {**BODY["source"]["git"], **git}}
+    answer = http.post(BUILDS, json={**BODY, "source": source}, auth=AUTH)
+    assert set(errors(answer)) == {field}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"", "invalid_json"),
+        (b"{", "invalid_json"),
+        (b"\xff", "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+        (b"[" * 9 + b"]" * 9, "invalid_json"),
+        (json.dumps({str(n): 0 for n in range(1001)}).encode(), "invalid_json"),
+        (b"[" + b"0," * 6000 + b"0]", "invalid_json"),
+        (b"[]", "invalid_input"),
+        (b'"x"', "invalid_input"),
+        (b'{"context": "a\\u0000b"}', "invalid_input"),
+        (b'{"context": "\\ud800"}', "invalid_input"),
+        (b'{"\\ud800": 1}', "invalid_input"),
+        (b'{"registry_auth": {"username": "u", "password": "\\ud800\\ud801"}}', "invalid_input"),
+        (b'{"timeout": 1e999}', "invalid_input"),
+        (b'{"timeout": ' + b"9" * 5000 + b"}", "invalid_input"),
+        (b'{"timeout": Infinity}', "invalid_input"),
+    ],
+)
+def test_strange_bodies_are_refused_not_stumbled_over(
+    http: FlaskClient, body: bytes, code: str
+) -> None:
+    """Whatever arrives: 400 with a code."""
+    answer = http.post(BUILDS, data=body, content_type="application/json", auth=AUTH)
+    assert answer.status_code == 400
+    assert answer.json["code"] == code
+
+
+def test_other_content_types_and_sizes_are_refused(http: FlaskClient) -> None:
+    """415 keeps cross-site forms out, 413 keeps memory flat."""
+    answer = http.post(BUILDS, data="{}", content_type="text/plain", auth=AUTH)
+    assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
+    answer = http.post(
+        BUILDS, data=b" " * (256 * 1024 + 1), content_type="application/json", auth=AUTH
+    )
+    assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
+    answer = http.delete(BUILDS, auth=AUTH)
+    assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
+    assert "POST" in answer.headers["Allow"]
+    answer = http.get("/nowhere", auth=AUTH)
+    assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+
+
+def test_pages_of_other_sites_cannot_write(http: FlaskClient) -> None:
+    """A browser resends the login by itself; the origin tells who asks."""
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        answer = http.post(BUILDS, json=BODY, auth=AUTH, headers=headers)
+        assert (answer.status_code, answer.json["code"]) == (403, "foreign_origin")
+    assert (
+        http.post(BUILDS, json=BODY, auth=AUTH, headers={"Origin": "http://localhost"}).status_code
+        == 202
+    )
+
+
+def test_an_idempotency_key_makes_one_build(http: FlaskClient, builds: MemoryBuilds) -> None:
+    """The same key and body give the same build, another body a conflict."""
+    headers = {"Idempotency-Key": "key 1"}
+    first = http.post(BUILDS, json=BODY, auth=AUTH, headers=headers)
+    assert "Idempotent-Replayed" not in first.headers
+    reordered = dict(reversed(BODY.items()))
+    second = http.post(BUILDS, json=reordered, auth=AUTH, headers=headers)
+    assert second.status_code == 202
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert first.json["id"] == second.json["id"]
+    assert len(builds.builds) == 1
+    other = http.post(BUILDS, json={**BODY, "context": "x"}, auth=AUTH, headers=headers)
+    assert (other.status_code, other.json["code"]) == (409, "conflict")
+    bad = http.post(BUILDS, json=BODY, auth=AUTH, headers={"Idempotency-Key": "x" * 256})
+    assert set(errors(bad)) == {"Idempotency-Key"}
+
+
+def test_the_list_is_filtered_and_paged(http: FlaskClient, builds: MemoryBuilds) -> None:
+    """Newest first; following `next` gives every build once; filters take any spelling."""
+    ids = [submit(http, labels={"team": "a:b" if n % 2 else "c"}) for n in range(5)]
+    submit(http, images=["app"])
+    builds.apply(ids[0], ev.CancelRequested("me"))
+    seen: list[str] = []
+    url: str | None = f"{BUILDS}?limit=2&image=registry.example.org/app:1"
+    while url:
+        answer = http.get(url, auth=AUTH)
+        seen += [build["id"] for build in answer.json["builds"]]
+        url = answer.json["next"]
+        assert answer.headers.get("Link") == (f'<{url}>; rel="next"' if url else None)
+    assert seen == ids[::-1]
+
+    def count(query: str) -> int:
+        return len(http.get(f"{BUILDS}?{query}", auth=AUTH).json["builds"])
+
+    assert count("state=cancelled") == 1
+    assert count("state=CANCELLED,QUEUED") == 6
+    assert count("state=QUEUED&state=RUNNING") == 5
+    assert count("label=team:a:b") == 2
+    assert count("image=docker.io/library/app:latest") == 1
+    assert count("git_url=HTTPS://GIT.example.org/app.git") == 6
+    assert count("owner=nobody") == 0
+
+
+def test_faulty_filters_are_all_named(http: FlaskClient) -> None:
+    """Query parameters are held to the same rules as bodies."""
+    query = "state=DONE&limit=0&label=x&imag=x&image=UPPER&git_url=https://u:canary@h/x&owner="
+    answer = http.get(f"{BUILDS}?{query}", auth=AUTH)
+    assert set(errors(answer)) == {"state", "limit", "label", "imag", "image", "git_url", "owner"}
+    assert "canary" not in answer.text
+    answer = http.get(f"{BUILDS}?cursor=forged", auth=AUTH)
+    assert set(errors(answer)) == {"cursor"}
+
+
+def test_a_waiting_build_says_why(http: FlaskClient, builds: MemoryBuilds) -> None:
+    """Position, sentence, and agents per reason; gone once the build is placed."""
+    builds.refusals = (Refusal("insufficient_mem", 2),)
+    build_id = submit(http)
+    queue = http.get(f"{BUILDS}/{build_id}", auth=AUTH).json["queue"]
+    assert queue == {
+        "position": 1,
+        "message": "waits for an offer",
+        "refusals": [{"reason": "insufficient_mem", "agents": 2}],
+        "agents_seen": 2,
+        "last_offer_at": None,
+    }
+    builds.place(build_id)
+    assert http.get(f"{BUILDS}/{build_id}", auth=AUTH).json["queue"] is None
+
+
+def test_a_finished_build_shows_attempts_and_result(
+    http: FlaskClient, builds: MemoryBuilds
+) -> None:
+    """Everything to find image, agent and task again."""
+    build_id = submit(http)
+    builds.place(build_id)
+    digest = "sha256:" + "0" * 64
+    report = Report(
+        phase=Phase.PUSHING,
+        commit="a" * 40,
+        digest=digest,
+        images=(PushedImage("registry.example.org/app:1", digest),),
+        size=5,
+        timings={"total": 1.5},
+    )
+    builds.apply(build_id, ev.TaskSucceeded(1, report))
+    build = http.get(f"{BUILDS}/{build_id}", auth=AUTH).json
+    assert (build["state"], build["reason"], build["phase"]) == ("SUCCEEDED", None, None)
+    assert build["result"] == {
+        "commit": "a" * 40,
+        "digest": digest,
+        "images": [{"name": "registry.example.org/app:1", "digest": digest}],
+        "size": 5,
+        "timings": {"total": 1.5},
+    }
+    (attempt,) = build["attempts"]
+    assert attempt["task_id"] == f"{build_id}.1"
+    assert attempt["agent"] == {
+        "id": "agent-1",
+        "hostname": "node-1",
+        "url": "http://10.0.0.1:5051",
+    }
+    assert attempt["placed_at"] < attempt["running_at"] < attempt["ended_at"]
+
+
+def test_cancelling(http: FlaskClient) -> None:
+    """202 once, 409 when it is over, and no fields."""
+    build_id = submit(http)
+    address = f"{BUILDS}/{build_id}/cancel"
+    assert http.post(address, data="x=1", auth=AUTH).status_code == 415
+    form = "application/x-www-form-urlencoded"
+    assert http.post(address, content_type=form, auth=AUTH).status_code == 415
+    assert set(errors(http.post(address, json={"x": 1}, auth=AUTH))) == {"body"}
+    answer = http.post(address, auth=AUTH)
+    assert (answer.status_code, answer.json["state"]) == (202, "CANCELLED")
+    answer = http.post(address, json={}, auth=AUTH)
+    assert (answer.status_code, answer.json["code"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize("build_id", ["x", "0" * 16, "..%2f..%2fetc", "0" * 4000, "%00"])
+@pytest.mark.parametrize("rest", ["", "/log", "/log/stream"])
+def test_unknown_builds_are_404(http: FlaskClient, build_id: str, rest: str) -> None:
+    """Nothing but an id of ours reaches store or files."""
+    answer = http.get(f"{BUILDS}/{build_id}{rest}", auth=AUTH)
+    assert (answer.status_code, answer.json["code"]) == (404, "not_found")
+
+
+def test_no_secret_comes_out_anywhere(
+    http: FlaskClient, builds: MemoryBuilds, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Passwords in, and repeated in every text a build can have: never out."""
+    caplog.set_level(logging.DEBUG)
+    secrets = ("GITCANARY/1+x", "REGCANARY?2")
+    git, registry = secrets
+    said = f"{git} {registry} https://u:URLCANARY@h/"
+    build_id = submit(
+        http,
+        source={"git": {"url": "https://h/x", "username": "u", "password": git, "ref": git}},
+        registry_auth={"username": "u", "password": registry},
+        build_args={"ARG": registry},
+        labels={"label": f"x{git}"},
+    )
+    builds.refusals = (Refusal(f"constraint:{registry}", 1),)
+    answers = [http.get(f"{BUILDS}/{build_id}", auth=AUTH).text]
+    builds.place(build_id)
+    builds.write(build_id, b"log")
+    report = Report(commit=git, digest=git, images=(PushedImage(said, git),), timings={git: 1.0})
+    builds.apply(build_id, ev.TaskFailed(1, Reason.STEP_FAILED, said, report))
+    builds.set(build_id, log_complete=True)
+    answers += [
+        http.get(f"{BUILDS}/{build_id}", auth=AUTH).text,
+        http.get(BUILDS, auth=AUTH).text,
+        http.get(f"{BUILDS}/{build_id}/log/stream", auth=AUTH).text,
+    ]
+    assert '"password":"***"' in answers[1]
+    builds.failure = RuntimeError(said)
+    body = {**BODY, "registry_auth": {"username": "u", "password": registry}}
+    answers.append(http.post(BUILDS, json=body, auth=AUTH).text)
+    answers.append(http.get(f"{BUILDS}/{build_id}", auth=AUTH).text)
+    assert caplog.records
+    for text in answers:
+        for canary in ("GITCANARY", "REGCANARY", "URLCANARY"):
+            assert canary not in text
+    # The second failure is a GET: it brought no secret, so its traceback is only URL-masked. What
+    # the request itself brought must be masked in the log.
+    posted = [record.getMessage() for record in caplog.records if "POST" in record.getMessage()]
+    assert posted
+    assert all("REGCANARY" not in text and "URLCANARY" not in text for text in posted)
+
+
+def test_a_faulty_request_does_not_echo_its_password(http: FlaskClient) -> None:
+    """Not even where the password is also the name of an unknown field."""
+    body = {**BODY, "registry_auth": {"username": "u", "password": "CANARY9"}, "CANARY9": 1}
+    answer = http.post(BUILDS, json=body, auth=AUTH)
+    assert answer.status_code == 400
+    assert "CANARY9" not in answer.text
+    assert set(errors(answer)) == {"***"}
+
+
+def test_a_store_that_is_away_is_a_503(http: FlaskClient, builds: MemoryBuilds) -> None:
+    """With Retry-After, and without the database's address."""
+    builds.store_fails()
+    answer = http.post(BUILDS, json=BODY, auth=AUTH)
+    assert (answer.status_code, answer.json["code"]) == (503, "store_unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "dbpassword" not in answer.text
+    assert "postgres" not in answer.text
+
+
+def test_an_unexpected_error_is_a_500_without_internals(
+    http: FlaskClient, builds: MemoryBuilds, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The traceback is in the log, in one record; the answer has none of it."""
+    builds.failure = RuntimeError("internal detail")
+    answer = http.get(f"{BUILDS}/{'0' * 16}?x=%0aforged", auth=AUTH)
+    assert (answer.status_code, answer.json["code"]) == (500, "internal_error")
+    assert "internal detail" not in answer.text
+    assert "internal detail" in caplog.text
+
+
+def test_health_readiness_and_version(http: FlaskClient, builds: MemoryBuilds) -> None:
+    """Open to load balancers; readiness tells its checks."""
+    assert http.get("/healthz").json == {"status": "ok"}
+    assert http.get("/readyz").status_code == 200
+    builds.ready = Readiness(False, {"mesos": "not subscribed"})
+    answer = http.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json == {"ready": False, "checks": {"mesos": "not subscribed"}}
+    assert http.get("/api/v1/version").json["api"] == "v1"

@@ -1,0 +1,201 @@
+"""What a client asks for is what the framework gets and what the API shows again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api import render, schemas, strictjson
+from builder_framework.domain.model import Resources
+from builder_framework.errors import InvalidInputError
+from builder_framework.ports import RequestPolicy
+from builder_framework.redact import MASK, Secret
+
+POLICY = RequestPolicy(git_protocols=("https", "ssh", "http", "file"))
+
+names = st.text("abcdefghijklmnop", min_size=1, max_size=10)
+# Upper case, so that a password never is part of another field: masking is tested elsewhere.
+passwords = st.text("ABCDEFGHIJ€+", min_size=1, max_size=20)
+values = st.text(
+    st.characters(exclude_categories=("Cs",), exclude_characters="\0:/@ABCDEFGHIJ€+"), max_size=20
+)
+logins = st.fixed_dictionaries({"username": names, "password": passwords})
+urls = names.map(lambda n: f"https://git.example.org/{n}.git")
+ssh_urls = st.sampled_from(["ssh://git@host/x", "git@host:x", "ssh://host:22/x@y"])
+constraints = st.tuples(
+    st.sampled_from(["rack", "hostname"]),
+    st.sampled_from(["EQUALS", "CLUSTER", "LIKE", "UNLIKE", "IS"]),
+    st.sampled_from(["a|b", "node-[0-9]+", "x"]),
+).map(list)
+optional_fields = {
+    "context": st.sampled_from([".", "sub/dir"]),
+    "dockerfile": st.sampled_from(["Dockerfile", "docker/app.Dockerfile"]),
+    "target": names,
+    "build_args": st.dictionaries(names, values, max_size=3),
+    "registry_auth": logins,
+    "resources": st.fixed_dictionaries(
+        {},
+        optional={
+            "cpus": st.floats(0.01, 256.0),
+            "mem": st.integers(32, 4096) | st.floats(32.0, 4096.0),
+            "disk": st.integers(0, 4096),
+        },
+    ),
+    "constraints": st.lists(constraints, max_size=3),
+    "timeout": st.integers(1, 6 * 3600) | st.floats(1.0, 6 * 3600.0),
+    "queue_ttl": st.integers(1, 24 * 3600),
+    "priority": st.integers(-1000, 1000),
+    "labels": st.dictionaries(names, values, max_size=3),
+}
+gits = st.one_of(
+    st.fixed_dictionaries({"url": urls | ssh_urls}, optional={"ref": names}),
+    st.builds(lambda url, login: {"url": url, **login}, urls, logins),
+)
+bodies = st.fixed_dictionaries(
+    {
+        "source": gits.map(lambda git: {"git": git}),
+        "images": st.lists(
+            names.map(lambda n: f"registry.example.org:5000/{n}:tag"),
+            min_size=1,
+            max_size=3,
+            unique=True,
+        ),
+    },
+    optional=optional_fields,
+)
+
+
+def filled(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with all defaults, and with masks where secrets stood."""
+    git = {"ref": None, "username": None, "password": None, **body["source"]["git"]}
+    if git["password"]:
+        git["password"] = MASK
+    auth = body.get("registry_auth")
+    default = POLICY.default_resources
+    return {
+        "context": ".",
+        "dockerfile": "Dockerfile",
+        "target": None,
+        "build_args": {},
+        "constraints": [],
+        "timeout": POLICY.default_timeout,
+        "queue_ttl": POLICY.default_queue_ttl,
+        "priority": 0,
+        "labels": {},
+        **body,
+        "source": {"git": git},
+        "registry_auth": None if auth is None else {**auth, "password": MASK},
+        "resources": {
+            "cpus": default.cpus,
+            "mem": default.mem,
+            "disk": default.disk,
+            **body.get("resources", {}),
+        },
+    }
+
+
+@given(bodies)
+def test_a_request_comes_back_as_it_was_sent(body: dict[str, Any]) -> None:
+    """JSON -> BuildRequest -> JSON, defaults filled in, secrets masked and kept."""
+    document, problems = strictjson.parse(json.dumps(body).encode())
+    asked = schemas.parse_build(document, POLICY, problems).to_request(POLICY)
+    assert render.request(asked) == filled(body)
+    password = body["source"]["git"].get("password")
+    assert asked.git.password == (None if password is None else Secret(password))
+    if "registry_auth" in body:
+        assert asked.registry_auth is not None
+        assert asked.registry_auth.password.reveal() == body["registry_auth"]["password"]
+
+
+@given(bodies)
+def test_what_is_shown_can_be_sent_again(body: dict[str, Any]) -> None:
+    """A build's request fields are a valid body: `show --json` can be resubmitted."""
+    document, _ = strictjson.parse(json.dumps(body).encode())
+    asked = schemas.parse_build(document, POLICY).to_request(POLICY)
+    again, _ = strictjson.parse(json.dumps(render.request(asked)).encode())
+    assert render.request(schemas.parse_build(again, POLICY).to_request(POLICY)) == render.request(
+        asked
+    )
+
+
+@given(bodies, st.randoms())
+def test_fingerprints_follow_the_meaning(body: dict[str, Any], random: Any) -> None:
+    """Key order does not matter; owner and content do."""
+    items = list(body.items())
+    random.shuffle(items)
+    one = schemas.parse_build(body, POLICY)
+    other = schemas.parse_build(dict(items), POLICY)
+    assert one.fingerprint("ann") == other.fingerprint("ann")
+    assert one.fingerprint("ann") != one.fingerprint("bob")
+    changed = {**body, "priority": 1 if body.get("priority") != 1 else 2}
+    assert schemas.parse_build(changed, POLICY).fingerprint("ann") != one.fingerprint("ann")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "unit"),
+    [
+        ("resources.cpus", {"resources": {"cpus": 2.5}}, "2"),
+        ("resources.mem", {"resources": {"mem": 101}}, "100 MiB"),
+        ("resources.disk", {"resources": {"disk": 11}}, "10 MiB"),
+        ("timeout", {"timeout": 61}, "60 s"),
+        ("queue_ttl", {"queue_ttl": 121}, "120 s"),
+        ("source.git.url", {"source": {"git": {"url": "http://host/x"}}}, "https"),
+    ],
+)
+def test_the_operators_limits_hold(field: str, value: dict[str, Any], unit: str) -> None:
+    """Above a maximum: that field, with the limit."""
+    policy = RequestPolicy(
+        max_timeout=60.0, max_queue_ttl=120.0, max_resources=Resources(2.0, 100.0, 10.0)
+    )
+    body = {"source": {"git": {"url": "https://host/x"}}, "images": ["app"], **value}
+    with pytest.raises(InvalidInputError) as caught:
+        schemas.parse_build(body, policy)
+    (problem,) = caught.value.problems
+    assert problem.field == field
+    assert unit in problem.problem
+
+
+scalars = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers()
+keys = st.sampled_from([*schemas.BuildBody.model_fields, "git", "x"])
+
+
+@given(
+    st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=6),
+    )
+)
+def test_any_json_is_accepted_or_refused(document: Any) -> None:
+    """No document makes the checks themselves fail."""
+    with contextlib.suppress(InvalidInputError, strictjson.JsonError):
+        parsed, problems = strictjson.parse(json.dumps(document).encode())
+        schemas.parse_build(parsed, POLICY, problems)
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_accepted_or_refused(data: bytes) -> None:
+    """The same for what is not even JSON."""
+    with contextlib.suppress(strictjson.JsonError):
+        strictjson.parse(data)
+
+
+def test_duplicates_are_found_at_every_depth() -> None:
+    """With the path of each."""
+    _, problems = strictjson.parse(b'{"a": [{"b": 1, "b": 2}], "c": 1, "c": 1, "c": 2}')
+    assert [item.field for item in problems] == ["c", "a.0.b"]
+
+
+def test_a_short_password_does_not_garble_ids_and_links() -> None:
+    """Only what others wrote is masked: a password `api` leaves the links usable."""
+    body = {
+        "source": {"git": {"url": "https://host/api", "username": "u", "password": "api"}},
+        "images": ["app"],
+    }
+    asked = schemas.parse_build(body, POLICY).to_request(POLICY)
+    assert render.request(asked)["source"]["git"]["url"] == "https://host/***"
+    assert render.timestamp(0.0004) == "1970-01-01T00:00:00.000Z"
