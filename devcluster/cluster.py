@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import executor_image, libmesos, samples
+from devcluster import executor_image, httpclient, libmesos, samples
 from devcluster.config import ClusterConfig, Secrets
 from devcluster.daemon import Daemon, wait_until
 from devcluster.engine import Engine, find_program
@@ -79,9 +79,14 @@ class Cluster:
         refuse_unsuitable()
         with self._lock():
             self._claim()
+            try:
+                self.bridge.up()
+                self._refuse_taken_ports()
+            except ClusterError:
+                if not any(part.pid for part in self.parts()):
+                    self._give_up_claim()
+                raise
             self.config.keep()
-            self.bridge.up()
-            self._refuse_taken_ports()
             with ThreadPoolExecutor(max_workers=4) as pool:
                 tasks = self._start_all(pool, progress)
                 _first_error(tasks)
@@ -109,10 +114,15 @@ class Cluster:
         ]
         if self.is_embedded:
             rows += [(each.daemon, each.address) for each in (self.master, *self.agents)]
-        return [
+        parts = [
             Part(daemon.name, address, daemon.pid, daemon.pid is not None and daemon.is_ready())
             for daemon, address in rows
         ]
+        if not self.is_embedded:
+            address = self.config.master_address
+            answers = httpclient.status_of(f"http://{address}/version") == 200
+            parts.append(Part("master", address, None, answers))
+        return parts
 
     def _start_all(self, pool: ThreadPoolExecutor, progress: Progress) -> list[Future[None]]:
         """Four lines of work; each waits only for what it needs."""
@@ -190,14 +200,9 @@ class Cluster:
                 (self.agents[0].daemon, "agent1", ports.agent1),
                 (self.agents[1].daemon, "agent2", ports.agent2),
             ]
-        try:
-            for daemon, name, port in wanted:
-                if daemon.pid is None:
-                    refuse_taken_port(self.address, port, name)
-        except ClusterError:
-            if all(daemon.pid is None for daemon, *_ in wanted):
-                self._give_up_claim()
-            raise
+        for daemon, name, port in wanted:
+            if daemon.pid is None:
+                refuse_taken_port(self.address, port, name)
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:

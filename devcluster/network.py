@@ -44,7 +44,11 @@ class Bridge:
         """Makes bridge, address and rules; refuses a subnet that the machine already routes."""
         if not self.exists:
             self._refuse_overlap()
-            _run("ip", "link", "add", self._config.bridge, "type", "bridge")
+            # With an address of its own: otherwise a bridge takes the lowest of its ports', which
+            # changes as containers come and go, and the others' ARP entries for the gateway are
+            # wrong for half a minute.
+            mac = _mac_address(self._config.address)
+            _run("ip", "link", "add", self._config.bridge, "address", mac, "type", "bridge")
         addresses = _run("ip", "-4", "-o", "addr", "show", "dev", self._config.bridge)
         with_prefix = f"{self._config.address}/{self._config.subnet.prefixlen}"
         if with_prefix not in addresses:
@@ -129,3 +133,8 @@ def refuse_taken_port(address: str, port: int, name: str) -> None:
                 f"port {port} on {address}, wanted for {name}, is in use; end the program that "
                 f"listens there or choose another port with PORTS={name}=NUMBER"
             ) from error
+
+
+def _mac_address(ip_address: str) -> str:
+    """A locally administered one, made from the IP address as Docker makes its own."""
+    return "02:42:" + ":".join(f"{int(part):02x}" for part in ip_address.split("."))

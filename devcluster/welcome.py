@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -161,6 +162,19 @@ def agents_use_our_engine(cluster: Cluster) -> bool:
     return bool(answer["slaves"])
 
 
+def agents_are_local(cluster: Cluster) -> bool:
+    """True when every agent runs on this machine, so that its containers reach our registry."""
+    try:
+        answer = httpclient.get_json(f"http://{cluster.config.master_address}/master/slaves")
+        for agent in answer["slaves"]:
+            host = str(agent["pid"]).partition("@")[2].rpartition(":")[0]
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((host, 0))  # only works with an address of this machine
+    except (OSError, ValueError, KeyError):
+        return False
+    return bool(answer["slaves"])
+
+
 def check_external_master(cluster: Cluster) -> None:
     """One sentence when the external master does not answer or cannot have our executor image."""
     master = cluster.config.external_master
@@ -185,7 +199,7 @@ def up(cluster: Cluster, progress: Progress) -> None:
     environment = write_environment(cluster, framework)
     progress(f"framework is up on {framework.url}")
     sample = None
-    if cluster.is_embedded or agents_use_our_engine(cluster):
+    if agents_are_local(cluster):
         progress("building the sample repository")
         sample = submit_sample(cluster, framework)
         progress("the sample build is pushed")
@@ -201,7 +215,6 @@ def summary(
     except ValueError:
         shown = environment
     api = cluster.secrets.api
-    image = f"{cluster.registry.address}/{SAMPLE_IMAGE}"
     lines = [
         "",
         f"  API       {framework.url}   user {api.username}   password {api.password}",
@@ -215,7 +228,10 @@ def summary(
         "",
         "Next:",
         f"  . {shown} && .venv/bin/builder list",
-        f"  .venv/bin/builder submit --git $GIT_URL/{PUBLIC}.git --image {image} --follow",
+        "  .venv/bin/builder submit \\",
+        f"      --git $GIT_URL/{PUBLIC}.git --image $REGISTRY/{PUBLIC}:mine \\",
+        "      --registry-username $REGISTRY_USERNAME --registry-password-env REGISTRY_PASSWORD \\",
+        "      --follow",
         "  make test",
     ]
     return "\n".join(lines)

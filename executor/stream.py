@@ -8,34 +8,41 @@ from dataclasses import dataclass, replace
 
 from builder_framework.protocol import Reason
 
-# BuildKit's plain progress (util/progress/progressui): `#7 [2/3] RUN make`, `#7 ERROR: …`.
-_VERTEX = re.compile(r"#(?P<id>\d+) (?P<name>\[.+\] .+|exporting .+|load .+)")
-_VERTEX_ERROR = re.compile(r"#(?P<id>\d+) ERROR: (?P<error>.+)")
+# BuildKit's plain progress (util/progress/progressui): `#7 [2/3] RUN make`, `#7 0.3 text`,
+# `#7 ERROR: …`, in the end `ERROR: failed to solve: …`.
 _OUTPUT = re.compile(r"#(?P<id>\d+) \d+\.\d+ (?P<text>.*)")
-_FINAL = re.compile(r"(?:ERROR|error): (?:failed to solve: |failed to build: )*(?P<error>.+)")
-_EXIT_CODE = re.compile(r'process "(?P<command>.*)" did not complete successfully: (?P<how>.+)')
+_VERTEX_ERROR = re.compile(r"#(?P<id>\d+) ERROR: (?P<error>.+)")
+_VERTEX = re.compile(r"#(?P<id>\d+) (?P<name>.+)")
+_FINAL = re.compile(r"(?:ERROR|error): (?P<error>.+)")
+_WRAPPING = re.compile(
+    r"(?:failed to solve(?: with frontend [\w.]+)?: |failed to build: |"
+    r"rpc error: code = \w+ desc = |failed to create LLB definition: )+"
+)
+# Docker 23 and later; before that.
+_EXIT = re.compile(r"(?:did not complete successfully|executor failed running \[.*\]): (?P<how>.+)")
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
-_DOCKERFILE = re.compile(
-    r"dockerfile parse error|failed to read dockerfile|unknown instruction|"
-    r"target stage .* could not be found|"
-    r"(?:file with )?no (?:instructions|build stage)|the Dockerfile .*cannot be empty|"
-    r"unknown flag:|requires (?:at least|exactly) |failed to parse stage name|"
-    r"base name .* should not be blank|circular dependency|invalid reference format|"
-    r"failed to process .*: |syntax error|no such file or directory: .*Dockerfile|"
-    r"Dockerfile: no such file or directory|dockerfile.* is empty|frontend grpc",
-    re.IGNORECASE,
+# `[2/3] RUN make`, `[stage 2/3] COPY …`, and the URL of an ADD.
+_INSTRUCTION = re.compile(r"\[(?:\S+ )?\d+/\d+\] |https?://|git@")
+# A FROM, a COPY --from, or the frontend that a `# syntax=` names.
+_FROM = re.compile(
+    r"(?:\[[^\]]*\] )?FROM |\[internal\] load metadata for |resolve image config for "
 )
 _BASE_IMAGE = re.compile(
-    r"failed to resolve source metadata|failed to load metadata|pull access denied|"
-    r"failed to do request|failed to authorize|manifest unknown|failed to copy: |"
-    r"no match for platform|failed to fetch",
+    r"failed to resolve source metadata|failed to load metadata|pull access denied",
+    re.IGNORECASE,
+)
+_DOCKERFILE = re.compile(
+    r"dockerfile parse error|failed to read dockerfile|unknown instruction|"
+    r"target stage .* could not be found|no build stage|file with no instructions|"
+    r"the Dockerfile .*cannot be empty|failed to parse stage name|invalid reference format|"
+    r"base name .* should not be blank|circular dependency|failed to process|"
+    r"Dockerfile: no such file or directory",
     re.IGNORECASE,
 )
 _ENGINE = re.compile(
-    r"Cannot connect to the Docker daemon|rpc error: .*(?:EOF|closing|reset)|"
-    r"connection refused|error reading from server|no such builder|"
-    r"failed to (?:connect|dial)|docker daemon is not running",
+    r"Cannot connect to the Docker daemon|connection refused|error reading from server|"
+    r"no such builder|failed to (?:connect|dial)|\b(?:EOF|transport is closing)\b",
     re.IGNORECASE,
 )
 
@@ -60,72 +67,71 @@ class Failure:
 
 @dataclass(frozen=True)
 class BuildState:
-    """What the lines so far have told. `steps`: name of each vertex by its number."""
+    """What the lines so far have told. `steps`: name of each vertex by its number.
+
+    `no_space`: the vertices whose own output complains about a full disk.
+    """
 
     steps: Mapping[str, str]
-    failed_step: str | None = None
+    failed: str | None = None
     error: str | None = None
     final: str | None = None
-    no_space: bool = False
+    no_space: frozenset[str] = frozenset()
     last: str = ""
+
+    @property
+    def failed_step(self) -> str | None:
+        """The name of the vertex that failed first."""
+        return None if self.failed is None else self.steps.get(self.failed, f"step {self.failed}")
 
 
 NEW_BUILD = BuildState(steps={})
 
 
 def fold_build(state: BuildState, line: str) -> BuildState:
-    """The state after one more line of `docker buildx build --progress=plain`."""
+    """The state after one more line of `docker buildx … --progress=plain`."""
     if not line.strip():
         return state
     if match := _OUTPUT.fullmatch(line):
-        # A step that fails for want of space says so in its own words, before its error.
-        return replace(state, no_space=True) if _NO_SPACE.search(match["text"]) else state
+        if _NO_SPACE.search(match["text"]):
+            return replace(state, no_space=state.no_space | {match["id"]})
+        return state
     if match := _VERTEX_ERROR.fullmatch(line):
         if state.error is not None or match["error"].startswith("context canceled"):
             return state  # the first error is the cause, those after it are its victims
-        step = state.steps.get(match["id"], f"step {match['id']}")
-        return replace(state, failed_step=step, error=match["error"])
+        return replace(state, failed=match["id"], error=match["error"])
     if match := _VERTEX.fullmatch(line):
         if match["id"] in state.steps:
             return state
         return replace(state, steps={**state.steps, match["id"]: match["name"]})
     if match := _FINAL.fullmatch(line):
-        return replace(state, final=match["error"])
-    if line.startswith("#"):
-        return state
+        return replace(state, final=_WRAPPING.sub("", match["error"]), last="")
     return replace(state, last=line.strip())
 
 
 def build_failure(state: BuildState, exit_code: int) -> Failure:
     """Why a build that ended with `exit_code` (not 0) failed."""
+    step = state.failed_step or ""
     error = state.final or state.error or state.last or f"docker ended with {exit_code}"
-    texts = f"{state.error or ''}\n{error}"
-    if _NO_SPACE.search(texts) or state.no_space:
-        return Failure(Reason.DISK_FULL, f"the agent's disk is full: {error}")
-    if match := _EXIT_CODE.search(texts):
-        step = state.failed_step or f"RUN {match['command']}"
-        return Failure(Reason.STEP_FAILED, f"{step}: {match['how']}")
+    # A command of several lines is quoted with them, so the error's end is on the last one.
+    texts = "\n".join(filter(None, (state.error, state.final, state.last)))
+    exited = _EXIT.search(texts)
+    # The text of a failed RUN holds its command, which may speak of anything.
+    if _NO_SPACE.search(exited["how"] if exited else texts) or state.failed in state.no_space:
+        return Failure(Reason.DISK_FULL, f"the agent's disk is full: {step or error}")
+    if exited:
+        return Failure(Reason.STEP_FAILED, f"{step or 'RUN'}: {exited['how']}")
+    if _FROM.match(step):
+        return Failure(Reason.BASE_IMAGE_FAILED, f"a base image could not be had: {error}")
+    if _INSTRUCTION.match(step):
+        return Failure(Reason.STEP_FAILED, f"{step}: {state.error}")
     if _DOCKERFILE.search(texts):
         return Failure(Reason.DOCKERFILE_INVALID, f"the Dockerfile is not valid: {error}")
-    if _is_base_image(state, texts):
+    if _BASE_IMAGE.search(texts):
         return Failure(Reason.BASE_IMAGE_FAILED, f"a base image could not be had: {error}")
     if _ENGINE.search(texts):
         return Failure(Reason.ENGINE_FAILED, f"the Docker engine failed: {error}")
-    if state.failed_step is not None and _is_step(state.failed_step):
-        return Failure(Reason.STEP_FAILED, f"{state.failed_step}: {state.error}")
     return Failure(Reason.BUILD_FAILED, f"the build failed: {error}")
-
-
-def _is_base_image(state: BuildState, texts: str) -> bool:
-    step = state.failed_step or ""
-    if "load metadata for" in step or re.match(r"\[[^\]]*\] FROM ", step):
-        return True
-    return not step and bool(_BASE_IMAGE.search(texts))
-
-
-def _is_step(name: str) -> bool:
-    """Whether a vertex is an instruction of the Dockerfile: `[2/3] …`, `[stage 2/3] …`."""
-    return re.match(r"\[(?:\S+ )?\d+/\d+\] ", name) is not None
 
 
 @dataclass(frozen=True)

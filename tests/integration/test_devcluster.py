@@ -19,6 +19,8 @@ pytestmark = pytest.mark.integration
 
 #: Re-registration is waited for; the issue asks for two seconds, a busy machine may need more.
 PATIENCE = 20
+#: Of clusters that a test makes for itself; people use the small ones.
+SPARE_INDEX = 254
 
 
 def links() -> set[str]:
@@ -174,16 +176,17 @@ def test_the_registry_wants_its_password(cluster: Cluster) -> None:
 
 
 def test_the_engine_is_our_own_and_made_no_docker0(cluster: Cluster) -> None:
-    before = links()
+    had_docker0 = "docker0" in links()
     assert "docker0" not in cluster.engine.docker("network", "inspect", "bridge")
     networks = cluster.engine.docker("run", "--rm", cluster.base_image, "ip", "-4", "addr")
     assert str(cluster.config.subnet).rsplit(".", 1)[0] in networks
-    assert links() == before
+    assert ("docker0" in links()) == had_docker0
 
 
 def test_a_privileged_container_runs_an_engine_of_its_own(cluster: Cluster) -> None:
     """The nested engine starts on a volume and builds from the cluster's registry."""
     address = cluster.registry.address
+    had_docker0 = "docker0" in links()
     script = f"""
         set -e
         mkdir -p /etc/docker
@@ -207,7 +210,7 @@ def test_a_privileged_container_runs_an_engine_of_its_own(cluster: Cluster) -> N
         *(cluster.executor_image, "sh", "-c", script),
     )
     assert output.strip() == "built"
-    assert "docker0" not in links()
+    assert ("docker0" in links()) == had_docker0
 
 
 def test_up_changes_nothing_when_all_of_it_runs(cluster: Cluster) -> None:
@@ -220,22 +223,23 @@ def test_up_changes_nothing_when_all_of_it_runs(cluster: Cluster) -> None:
 @pytest.fixture
 def small_cluster(cluster: Cluster, tmp_path: Path) -> Iterator[Cluster]:
     """A cluster beside the session's, on a subnet of its own."""
-    config = ClusterConfig.named("other", state_dir=tmp_path / "state", index=2)
+    config = ClusterConfig.named("other", state_dir=tmp_path / "state", index=SPARE_INDEX)
     other = Cluster(config)
     yield other
     other.down()
 
 
 def test_a_taken_port_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    before = links()
     with socket.create_server(("0.0.0.0", 0)) as other:
         port = other.getsockname()[1]
-        config = ClusterConfig.named("a", state_dir=tmp_path, index=3, ports=Ports(registry=port))
+        config = ClusterConfig.named(
+            "a", state_dir=tmp_path, index=SPARE_INDEX, ports=Ports(registry=port)
+        )
         with pytest.raises(ClusterError) as refusal:
             Cluster(config).up()
     assert f"port {port}" in str(refusal.value)
     assert "PORTS=registry=" in str(refusal.value)
-    assert links() == before
+    assert config.bridge not in links()
 
 
 def test_another_cluster_of_the_same_index_is_refused(cluster: Cluster, tmp_path: Path) -> None:
@@ -246,7 +250,6 @@ def test_another_cluster_of_the_same_index_is_refused(cluster: Cluster, tmp_path
 
 def test_down_leaves_no_process_mount_link_or_rule(small_cluster: Cluster) -> None:
     """Also with a container and its volume still there, after the engine itself was killed."""
-    before = links()
     other = small_cluster
     other.bridge.up()
     other.engine.start()
@@ -258,7 +261,7 @@ def test_down_leaves_no_process_mount_link_or_rule(small_cluster: Cluster) -> No
     other.engine.docker("run", "--detach", "sleeper", "/bin/busybox", "sleep", "600")
     other.engine.dockerd.kill()
     other.down()
-    assert links() == before
+    assert other.config.bridge not in links()
     assert not other.bridge.rules()
     assert not leftover_mounts(other.config.state_dir, other.config.run_dir)
     assert not processes_naming(str(other.config.run_dir))

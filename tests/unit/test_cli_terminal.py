@@ -43,7 +43,7 @@ HOSTILE = {
     "10 %\r20 %\r": "10 %\n20 %\n",
     "pass\b\b\b\bfail": "passfail",
     "a\x00\x07\x0b\x0c\x0e\x7fb": "ab",
-    "a\x80\x85\x9fb": "ab",
+    "a\x80\x85\x9ab": "ab",
     "a\u202eb\u202cc": "abc",
     "a\u2066b\u2069c\u202ad": "abcd",
     "a\ud800b": "a\ufffdb",

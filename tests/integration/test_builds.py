@@ -1,0 +1,438 @@
+"""Builds on a real Mesos cluster, seen as the people see them who ask for builds."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from devcluster import Cluster
+from devcluster.samples import FEATURE_BRANCH, PRIVATE, PUBLIC, TAG
+from tests.integration.harness import Framework, exists, paused, pull, until
+
+pytestmark = pytest.mark.integration
+
+
+def repository(cluster: Cluster, name: str, *lines: str, **files: str) -> str:
+    """A repository whose Dockerfile begins with the base image; its clone URL.
+
+    The name in the first step keeps later ones from coming out of the engine's cache.
+    """
+    dockerfile = "\n".join([f"FROM {cluster.base_image}", f"ENV TEST={name}", *lines, ""])
+    return cluster.git.create_repository(name, {"Dockerfile": dockerfile, **files})
+
+
+def slow(cluster: Cluster, name: str) -> str:
+    """A repository whose build takes a minute after it has said that it began."""
+    return repository(cluster, name, "RUN echo the step runs && sleep 60")
+
+
+def containers(cluster: Cluster) -> str:
+    return cluster.engine.docker("ps", "--quiet").strip()
+
+
+# -- builds that succeed -----------------------------------------------------------------------
+
+
+def test_a_git_url_becomes_an_image_with_its_digest(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    build = framework.succeeded(framework.submit(cluster.git.clone_url(PUBLIC), f"{name}:1"))
+    image = pull(cluster, name, "1")
+    result = build["result"]
+    assert result["commit"] == cluster.git.head(PUBLIC)
+    assert result["digest"] == image.digest
+    reference = f"{cluster.registry.address}/{name}:1"
+    assert result["images"] == [{"name": reference, "digest": image.digest}]
+    assert result["size"] > 0
+    assert {"cloning", "building", "pushing", "total"} <= set(result["timings"])
+    assert image.files["message.txt"] == b"hello\nbuilt by builder-framework\n"
+    labels = image.config["config"]["Labels"]
+    assert labels["org.opencontainers.image.revision"] == result["commit"]
+    assert labels["org.opencontainers.image.source"] == cluster.git.clone_url(PUBLIC)
+    (attempt,) = build["attempts"]
+    assert attempt["agent"]["hostname"]
+    assert build["created_at"] <= attempt["placed_at"] <= attempt["running_at"]
+    assert attempt["running_at"] <= attempt["ended_at"] == build["ended_at"]
+
+
+def test_the_image_runs_from_its_digest(framework: Framework, cluster: Cluster, name: str) -> None:
+    """What any other engine of the company will do with the answer."""
+    build = framework.succeeded(framework.submit(cluster.git.clone_url(PUBLIC), f"{name}:1"))
+    reference = f"{cluster.registry.address}/{name}@{build['result']['digest']}"
+    cluster.engine.docker("pull", "--quiet", reference)
+    output = cluster.engine.docker("run", "--rm", "--network", "none", reference)
+    assert output == "hello\nbuilt by builder-framework\n"
+    cluster.engine.docker("rmi", reference)
+
+
+@pytest.mark.parametrize("kind", ["branch", "tag", "commit", "short commit"])
+def test_a_ref_is_resolved_to_its_commit(
+    framework: Framework, cluster: Cluster, name: str, kind: str
+) -> None:
+    tagged = cluster.git.head(PUBLIC, TAG)
+    feature = cluster.git.head(PUBLIC, FEATURE_BRANCH)
+    ref, commit = {
+        "branch": (FEATURE_BRANCH, feature),
+        "tag": (TAG, tagged),
+        "commit": (feature, feature),
+        "short commit": (tagged[:10], tagged),
+    }[kind]
+    url = cluster.git.clone_url(PUBLIC)
+    build = framework.succeeded(framework.submit(url, f"{name}:1", source={"ref": ref}))
+    assert build["result"]["commit"] == commit
+
+
+def test_build_args_and_target_reach_the_dockerfile(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = cluster.git.clone_url(PUBLIC)
+    args = {"GREETING": "good morning"}
+    framework.succeeded(framework.submit(url, f"{name}:debug", build_args=args, target="debug"))
+    image = pull(cluster, name, "debug")
+    assert image.files["message.txt"].startswith(b"good morning\n")
+    assert image.files["flavour"] == b"debug\n"
+    assert image.config["config"]["Entrypoint"] == ["/bin/sh"]
+
+
+def test_context_and_dockerfile_may_lie_deeper(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    files = {
+        "docker/web.Dockerfile": f"FROM {cluster.base_image}\nCOPY data.txt /data.txt\n",
+        "web/data.txt": "from the context\n",
+    }
+    url = cluster.git.create_repository(name, files)
+    framework.succeeded(
+        framework.submit(url, f"{name}:1", context="web", dockerfile="docker/web.Dockerfile")
+    )
+    assert pull(cluster, name, "1").files["data.txt"] == b"from the context\n"
+
+
+def test_every_tag_gets_the_same_digest(framework: Framework, cluster: Cluster, name: str) -> None:
+    registry = cluster.registry.address
+    images = [f"{registry}/{name}:1", f"{registry}/{name}:latest"]
+    build = framework.succeeded(
+        framework.submit(cluster.git.clone_url(PUBLIC), "unused:1", images=images)
+    )
+    digests = {pull(cluster, name, tag).digest for tag in ("1", "latest")}
+    assert digests == {build["result"]["digest"]}
+
+
+def test_a_private_repository_is_cloned_with_its_password(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    git = {"username": cluster.git.username, "password": cluster.git.password}
+    url = cluster.git.clone_url(PRIVATE)
+    build_id = framework.submit(url, f"{name}:1", source=git)
+    framework.succeeded(build_id)
+    assert pull(cluster, name, "1").files["message.txt"]
+    for text in (framework.log(build_id), json.dumps(framework.get(build_id))):
+        assert cluster.git.password not in text
+        assert cluster.registry.password not in text
+
+
+def test_two_builds_run_at_once_on_two_agents(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = repository(cluster, name, "RUN echo it runs && sleep 4")
+    racks = [["rack", "EQUALS", "a"], ["rack", "LIKE", "b|c"]]
+    ids = [
+        framework.submit(url, f"{name}:{n}", constraints=[rack], build_args={"N": str(n)})
+        for n, rack in enumerate(racks)
+    ]
+    first, second = [framework.succeeded(build_id)["attempts"][0] for build_id in ids]
+    assert first["agent"]["id"] != second["agent"]["id"]
+    assert first["running_at"] < second["ended_at"]
+    assert second["running_at"] < first["ended_at"]
+
+
+# -- builds that fail, each for its own reason -------------------------------------------------
+
+
+def test_a_failing_step_is_told_with_its_exit_code(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = repository(cluster, name, "RUN echo this goes wrong >&2 && exit 7")
+    build_id = framework.submit(url, f"{name}:1")
+    build = framework.failed(build_id, "step_failed")
+    assert "7" in build["message"]
+    assert build["phase"] == "BUILDING"
+    assert build["result"]["commit"] == cluster.git.head(name)
+    until(lambda: framework.get(build_id)["log"]["complete"], "the log is not complete")
+    assert "this goes wrong" in framework.log(build_id)
+    assert not exists(cluster, name, "1")
+
+
+def test_a_dockerfile_that_is_none_is_told_apart(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = cluster.git.create_repository(name, {"Dockerfile": "THIS IS NO DOCKERFILE\n"})
+    framework.failed(framework.submit(url, f"{name}:1"), "dockerfile_invalid")
+    missing = framework.submit(url, f"{name}:1", dockerfile="elsewhere/Dockerfile")
+    build = framework.failed(missing, "dockerfile_invalid")
+    assert "elsewhere/Dockerfile" in build["message"]
+
+
+def test_a_context_that_is_not_there_is_told_apart(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = cluster.git.clone_url(PUBLIC)
+    build = framework.failed(
+        framework.submit(url, f"{name}:1", context="no/such"), "context_invalid"
+    )
+    assert "no/such" in build["message"]
+
+
+def test_a_base_image_that_is_not_there_is_told_apart(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    dockerfile = f"FROM {cluster.registry.address}/no-such-image:1\n"
+    url = cluster.git.create_repository(name, {"Dockerfile": dockerfile})
+    framework.failed(framework.submit(url, f"{name}:1"), "base_image_failed")
+
+
+def test_a_missing_ref_is_told_apart(framework: Framework, cluster: Cluster, name: str) -> None:
+    url = cluster.git.clone_url(PUBLIC)
+    build = framework.failed(
+        framework.submit(url, f"{name}:1", source={"ref": "no-such-branch"}), "git_ref_not_found"
+    )
+    assert "no-such-branch" in build["message"]
+    assert build["phase"] == "CLONING"
+
+
+def test_a_missing_repository_is_told_apart(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    framework.failed(
+        framework.submit(cluster.git.clone_url(name), f"{name}:1"), "git_repository_not_found"
+    )
+
+
+def test_a_git_server_that_is_not_there_is_told_apart(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = f"http://{cluster.address}:9/{name}.git"
+    framework.failed(framework.submit(url, f"{name}:1"), "git_unreachable")
+
+
+def test_a_wrong_git_password_is_told_apart_and_not_shown(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    git = {"username": cluster.git.username, "password": "wrong-but-secret"}
+    build_id = framework.submit(cluster.git.clone_url(PRIVATE), f"{name}:1", source=git)
+    framework.failed(build_id, "git_auth_failed")
+    assert "wrong-but-secret" not in framework.log(build_id) + json.dumps(framework.get(build_id))
+
+
+def test_a_wrong_registry_password_is_told_apart_and_not_shown(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = cluster.git.create_repository(name, {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+    auth = {"username": cluster.registry.username, "password": "wrong-but-secret"}
+    build_id = framework.submit(url, f"{name}:1", registry_auth=auth)
+    build = framework.failed(build_id, "push_denied")
+    assert build["phase"] == "PUSHING"
+    assert "wrong-but-secret" not in framework.log(build_id) + json.dumps(framework.get(build_id))
+
+
+def test_a_build_that_takes_too_long_is_ended(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    build_id = framework.submit(slow(cluster, name), f"{name}:1", timeout=6)
+    build = framework.failed(build_id, "timeout")
+    assert "BUILDING" in build["message"]
+    until(lambda: not containers(cluster), "the executor's container is still there")
+    assert not exists(cluster, name, "1")
+
+
+# -- waiting and cancelling --------------------------------------------------------------------
+
+
+def test_a_build_that_fits_nowhere_waits_with_its_reason_while_others_pass(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = cluster.git.clone_url(PUBLIC)
+    big = framework.submit(url, f"{name}:big", resources={"cpus": 64, "mem": 512})
+    picky = framework.submit(url, f"{name}:picky", constraints=[["rack", "EQUALS", "z"]])
+    small = framework.submit(url, f"{name}:small")
+    framework.succeeded(small)
+    waiting = framework.wait_for(
+        big, lambda b: b["queue"]["agents_seen"] == 2, "seen by both agents"
+    )
+    assert waiting["queue"]["position"] == 1
+    assert waiting["queue"]["refusals"] == [{"reason": "insufficient_cpus", "agents": 2}]
+    assert waiting["queue"]["message"] == "no agent fits: 2 of 2 have too few cpus free"
+    refusals = framework.get(picky)["queue"]["refusals"]
+    assert refusals == [{"reason": "constraint:rack", "agents": 2}]
+    cancelled = framework.cancel(big)
+    assert (cancelled["state"], cancelled["reason"]) == ("CANCELLED", "cancelled")
+
+
+def test_a_queue_deadline_ends_the_waiting(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = cluster.git.clone_url(PUBLIC)
+    build_id = framework.submit(url, f"{name}:1", resources={"cpus": 64, "mem": 512}, queue_ttl=1)
+    framework.failed(build_id, "queue_expired")
+
+
+def _cancelled(framework: Framework, cluster: Cluster, build_id: str) -> dict[str, Any]:
+    framework.cancel(build_id)
+    build = framework.wait_end(build_id, patience=30)
+    assert (build["state"], build["reason"]) == ("CANCELLED", "cancelled")
+    assert build["message"] == "cancelled by tester"
+    until(lambda: not containers(cluster), "the executor's container is still there")
+    return build
+
+
+def test_cancel_while_cloning(framework: Framework, cluster: Cluster, name: str) -> None:
+    build_id = framework.submit(cluster.git.clone_url(PUBLIC, pause=40), f"{name}:1")
+    framework.wait_phase(build_id, "CLONING")
+    _cancelled(framework, cluster, build_id)
+
+
+def test_cancel_while_building(framework: Framework, cluster: Cluster, name: str) -> None:
+    build_id = framework.submit(slow(cluster, name), f"{name}:1")
+    framework.wait_phase(build_id, "BUILDING")
+    until(lambda: "the step runs" in framework.log(build_id), "the step does not run")
+    _cancelled(framework, cluster, build_id)
+    assert not exists(cluster, name, "1")
+
+
+def test_cancel_while_pushing(framework: Framework, cluster: Cluster, name: str) -> None:
+    """The registry is frozen, so that the push cannot be faster than the test."""
+    url = cluster.git.create_repository(name, {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+    with paused(cluster.registry):
+        build_id = framework.submit(url, f"{name}:1")
+        framework.wait_phase(build_id, "PUSHING")
+        _cancelled(framework, cluster, build_id)
+    time.sleep(1)
+    assert not exists(cluster, name, "1")
+
+
+def test_cancel_of_a_build_that_is_over_is_refused(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    build_id = framework.submit(cluster.git.clone_url(PUBLIC), f"{name}:1")
+    framework.succeeded(build_id)
+    answer = framework.call("POST", f"/api/v1/builds/{build_id}/cancel")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+
+
+# -- logs --------------------------------------------------------------------------------------
+
+
+def test_the_log_is_live_and_outlives_the_executor(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    steps = "for n in 1 2 3 4 5 6; do echo line $n; sleep 1; done"
+    build_id = framework.submit(repository(cluster, name, f"RUN {steps}"), f"{name}:1")
+    until(lambda: "line 1\n" in framework.log(build_id), "no line came")
+    seen = framework.log(build_id)
+    assert "line 6\n" not in seen
+    assert framework.get(build_id)["state"] == "RUNNING"
+    framework.succeeded(build_id)
+    until(lambda: framework.get(build_id)["log"]["complete"], "the log is not complete")
+    until(lambda: not containers(cluster), "the executor's container is still there")
+    whole = framework.log(build_id)
+    assert whole.startswith(seen)
+    assert all(f"line {n}\n" in whole for n in range(1, 7))
+
+
+def _events(framework: Framework, build_id: str, **headers: str) -> list[tuple[str, str, Any]]:
+    """(event, id, data) of the stream from its start to its end."""
+    events = []
+    kind, number = "message", ""
+    with framework.call(
+        "GET", f"/api/v1/builds/{build_id}/log/stream", headers=headers, stream=True, timeout=60
+    ) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        for raw in answer.iter_lines():
+            line = raw.decode()
+            if line.startswith("event:"):
+                kind = line[6:].strip()
+            elif line.startswith("id:"):
+                number = line[3:].strip()
+            elif line.startswith("data:"):
+                events.append((kind, number, json.loads(line[5:])))
+    return events
+
+
+def test_the_stream_follows_resumes_and_ends_with_the_result(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = repository(cluster, name, "RUN for n in 1 2 3; do echo line $n; sleep 1; done")
+    build_id = framework.submit(url, f"{name}:1")
+    events = _events(framework, build_id)
+    text = "".join(data["text"] for kind, _, data in events if kind == "log")
+    states = [data["state"] for kind, _, data in events if kind == "state"]
+    assert text == framework.log(build_id)
+    assert states[0] in ("QUEUED", "STAGING")
+    assert "RUNNING" in states
+    last, _, end = events[-1]
+    assert (last, end["state"]) == ("end", "SUCCEEDED")
+    assert end["digest"] == pull(cluster, name, "1").digest
+    first_log = next(number for kind, number, _ in events if kind == "log")
+    rest = _events(framework, build_id, **{"Last-Event-ID": first_log})
+    resumed = "".join(data["text"] for kind, _, data in rest if kind == "log")
+    assert resumed == text.encode()[int(first_log) :].decode()
+
+
+# -- the same image, whoever asks --------------------------------------------------------------
+
+
+def _essence(cluster: Cluster, name: str, tag: str) -> tuple[Any, ...]:
+    """What must not depend on who asked and what happened in between."""
+    image = pull(cluster, name, tag)
+    config = image.config["config"]
+    revision = config["Labels"]["org.opencontainers.image.revision"]
+    return (revision, config["Entrypoint"], sorted(image.files.items()))
+
+
+def test_cli_curl_and_a_restart_in_between_make_the_same_image(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = cluster.git.clone_url(PUBLIC)
+    registry = cluster.registry
+    argv = [sys.executable, "-m", "builder_framework.cli", "submit", "--git", url]
+    argv += ["--image", f"{registry.address}/{name}:cli", "--cpus", "0.5", "--mem", "512"]
+    argv += ["--registry-username", registry.username, "--follow"]
+    cli = _run(argv, framework)
+    assert "FROM" in cli
+    assert registry.password not in cli
+    environment = framework.client_environment()
+    user = f"{environment['BUILDER_USERNAME']}:{environment['BUILDER_PASSWORD']}"
+    argv = ["curl", "--silent", "--show-error", "--fail", "--user", user, "--data", "@-"]
+    argv += ["--header", "Content-Type: application/json", f"{framework.url}/api/v1/builds"]
+    answer = json.loads(_run(argv, framework, json.dumps(framework.body(url, f"{name}:curl"))))
+    framework.succeeded(answer["id"])
+    slow_url = cluster.git.clone_url(PUBLIC, pause=3)
+    build_id = framework.submit(slow_url, f"{name}:restart")
+    framework.wait_phase(build_id, "CLONING")
+    framework.end(signal.SIGKILL)
+    framework.start()
+    framework.succeeded(build_id)
+    cli_made, curl_made = _essence(cluster, name, "cli"), _essence(cluster, name, "curl")
+    assert cli_made == curl_made == _essence(cluster, name, "restart")
+    assert cli_made[0] == cluster.git.head(PUBLIC)
+
+
+def _run(argv: list[str], framework: Framework, stdin: str = "") -> str:
+    """Run a program to its good end, as from a person's shell; its output."""
+    done = subprocess.run(
+        argv,
+        env=framework.client_environment(),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr

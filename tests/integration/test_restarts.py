@@ -1,0 +1,118 @@
+"""Builds go on while the framework or the master is away."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+
+from devcluster import Cluster
+from tests.integration.harness import Framework, pull, until
+
+pytestmark = pytest.mark.integration
+
+STEPS = "for n in 1 2 3 4 5 6 7 8; do echo line $n; sleep 1; done"
+
+
+def steady(cluster: Cluster, name: str) -> str:
+    """A build of some eight seconds that says how far it is."""
+    dockerfile = f"FROM {cluster.base_image}\nENV TEST={name}\nRUN {STEPS}\n"
+    return cluster.git.create_repository(name, {"Dockerfile": dockerfile})
+
+
+def whole_and_in_order(log: str) -> bool:
+    return [
+        line for line in log.splitlines() if " line " in line and "echo" not in line
+    ] != [] and (all(log.count(f" line {n}\n") == 1 for n in range(1, 9)))
+
+
+def finished_once(framework: Framework, cluster: Cluster, build_id: str, name: str) -> None:
+    """The build that went through it all ended well, in its first attempt, with its whole log."""
+    build = framework.succeeded(build_id)
+    assert len(build["attempts"]) == 1
+    assert pull(cluster, name, "1").digest == build["result"]["digest"]
+    until(lambda: framework.get(build_id)["log"]["complete"], "the log is not complete")
+    assert whole_and_in_order(framework.log(build_id)), framework.log(build_id)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("back", ["before the end", "after the end"])
+def test_a_build_goes_on_while_the_framework_is_away(
+    framework: Framework, cluster: Cluster, name: str, number: signal.Signals, back: str
+) -> None:
+    build_id = framework.submit(steady(cluster, name), f"{name}:1")
+    until(lambda: " line 2\n" in framework.log(build_id), "the build does not run")
+    waiting = framework.submit(
+        cluster.git.clone_url("app"), f"{name}:later", resources={"cpus": 64, "mem": 64}
+    )
+    code = framework.end(number)
+    assert code == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+    if back == "after the end":
+        until(
+            lambda: not cluster.engine.docker("ps", "--quiet").strip(),
+            "the build did not end by itself",
+        )
+    framework.start()
+    finished_once(framework, cluster, build_id, name)
+    assert framework.get(waiting)["state"] == "QUEUED"
+
+
+def test_a_build_goes_on_while_the_master_is_away(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    build_id = framework.submit(steady(cluster, name), f"{name}:1")
+    until(lambda: " line 2\n" in framework.log(build_id), "the build does not run")
+    cluster.master.kill()
+    until(
+        lambda: requests.get(f"{framework.url}/readyz", timeout=5).status_code == 503,
+        "the framework does not notice",
+    )
+    # Accepted all the same: it is in the database, and waits for the master like the others.
+    queued = framework.submit(cluster.git.clone_url("app"), f"{name}:2")
+    assert framework.get(queued)["queue"]["message"] == "not connected to a Mesos master"
+    time.sleep(1)
+    cluster.master.start()
+    finished_once(framework, cluster, build_id, name)
+    framework.succeeded(queued)
+    framework.wait_ready()
+
+
+def test_a_build_goes_on_while_its_agent_is_away(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    build_id = framework.submit(
+        steady(cluster, name), f"{name}:1", constraints=[["rack", "EQUALS", "a"]]
+    )
+    until(lambda: " line 2\n" in framework.log(build_id), "the build does not run")
+    (agent,) = [agent for agent in cluster.agents if agent.attributes["rack"] == "a"]
+    agent.kill()
+    agent.start()
+    finished_once(framework, cluster, build_id, name)
+
+
+def test_a_follower_survives_a_restart_of_the_framework(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    """The command line client resumes at the byte where it was."""
+    registry = cluster.registry
+    argv = [sys.executable, "-m", "builder_framework.cli", "submit", "--follow"]
+    argv += ["--git", steady(cluster, name), "--image", f"{registry.address}/{name}:1"]
+    argv += ["--cpus", "0.5", "--mem", "512", "--registry-username", registry.username]
+    client = subprocess.Popen(
+        argv,
+        env=framework.client_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(5)
+    framework.end(signal.SIGKILL)
+    time.sleep(1)
+    framework.start()
+    output, errors = client.communicate(timeout=90)
+    assert client.returncode == 0, errors
+    assert whole_and_in_order(output), output
