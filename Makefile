@@ -14,11 +14,11 @@ EXECUTOR_IMAGE ?=
 ARGS ?=
 
 DEVCLUSTER = $(VENV)/python -m devcluster
-SOURCES := api bench builder_framework compat devcluster executor plugins tests
+SOURCES := api bench builder_framework compat devcluster docs executor plugins tests
 HERE := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap environment up down status clean test unit integration check format
+.PHONY: help bootstrap environment up down status clean test unit integration check lock docs format
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,14 @@ check: environment ## lint, format, types, import contracts
 	@$(VENV)/ruff format --check $(HERE)
 	@$(VENV)/mypy $(filter-out compat,$(HERE)) compat/http-parser/http_parser
 	@$(VENV)/lint-imports
+
+lock: environment ## write requirements.lock from what .venv holds
+	@{ sed -n 1p requirements.lock; $(VENV)/pip list --format=freeze \
+		| grep -v -i -E '^(builder-framework|http-parser|pip|setuptools|wheel)=' | sort -f; } \
+		> .requirements.new && mv .requirements.new requirements.lock
+
+docs: environment ## write the pages that follow from the code
+	@$(VENV)/python -m docs.generate
 
 format: environment ## rewrite the sources as `make check` wants them
 	@$(VENV)/ruff check --fix $(HERE)

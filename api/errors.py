@@ -103,7 +103,9 @@ def _of_builder_error(error: BuilderError) -> Response:
         return problem(error.status, error.problem_code, error.message)
     if isinstance(error, InvalidInputError):
         count = len(error.problems)
-        detail = f"{count} field{'s are' if count != 1 else ' is'} wrong" if count else str(error)
+        detail = f"{count} field{'s are' if count != 1 else ' is'} wrong"
+        if error.code != InvalidInputError.code or not count:
+            detail = error.message
         return problem(400, error.code, detail, error.problems)
     if isinstance(error, NotFoundError):
         return problem(404, error.code, error.message)

@@ -15,8 +15,8 @@ from builder_framework.errors import BuilderError, NotFoundError, StoreUnavailab
 from builder_framework.ports import Builds
 from builder_framework.redact import Redactor
 
-CHUNK_BYTES = 64 * 1024
-"""Of log per event: small enough to show progress, large enough to keep the overhead low."""
+CHUNK_BYTES = 16 * 1024
+"""Of log per event. A connection that breaks loses one event at most, so not too many."""
 
 RETRY_MILLISECONDS = 2000
 """How long a browser's EventSource waits before it reconnects."""

@@ -118,6 +118,11 @@ def _document() -> tuple[Any, list[FieldProblem]]:
         raise errors.RequestError(
             415, "unsupported_media_type", "send the body as Content-Type: application/json"
         )
+    if "Transfer-Encoding" in request.headers:
+        # werkzeug's LimitedStream.readall ends a chunked body at the limit without a word.
+        raise errors.RequestError(
+            411, "length_required", "send the body with Content-Length, not in chunks"
+        )
     try:
         document, problems = strictjson.parse(request.get_data(cache=False))
     except strictjson.JsonError as error:
@@ -128,9 +133,8 @@ def _document() -> tuple[Any, list[FieldProblem]]:
 
 def _no_fields() -> None:
     """A body may be left out; one that is there must be an empty JSON object."""
-    if not request.get_data() and not request.mimetype:
-        return
-    if request.mimetype == "application/json" and not request.get_data():
+    chunked = "Transfer-Encoding" in request.headers
+    if not chunked and not request.content_length and request.mimetype in ("", "application/json"):
         return
     document, problems = _document()
     if problems or document != {}:

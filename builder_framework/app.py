@@ -186,7 +186,9 @@ def _loop_policy(settings: config.Settings) -> LoopPolicy:
 
 def _users(settings: config.Settings) -> Authenticator:
     if settings.users_file is not None:
-        return UserFile(settings.users_file, run_blocking=_in_thread)
+        users = UserFile(settings.users_file, run_blocking=_in_thread)
+        users.check()
+        return users
     if settings.username is None or settings.password is None:  # pragma: no cover (validated)
         raise ConfigError([])
     return SingleUser(settings.username, Secret(settings.password.get_secret_value()))
@@ -209,9 +211,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        problem = FieldProblem(
-            "http_host", f"cannot listen on {host}:{port}: {error.strerror}"
-        )
+        problem = FieldProblem("http_host", f"cannot listen on {host}:{port}: {error.strerror}")
         raise ConfigError([problem]) from None
     listener.listen(_BACKLOG)
     listener.setblocking(False)

@@ -43,7 +43,9 @@ _FOREIGN = frozenset(
     {
         "BUILDER_URL",
         "BUILDER_CONFIG",
+        "BUILDER_GIT_USERNAME",
         "BUILDER_GIT_PASSWORD",
+        "BUILDER_REGISTRY_USERNAME",
         "BUILDER_REGISTRY_PASSWORD",
         "BUILDER_CACHE_DIR",
         "BUILDER_TEST_KEEP",

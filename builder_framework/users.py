@@ -192,10 +192,12 @@ class UserFile:
             raise InvalidValueError("the password is empty")
         line = f"{name}:{self._hasher.hash(_bytes(password.reveal()))}"
         with self._rewriting() as lines:
-            kept = [text for text in lines if _name_of(text) != name]
-            added = len(kept) == len(lines)
-            lines[:] = [*kept, line]
-        return added
+            places = [n for n, text in enumerate(lines) if _name_of(text) == name]
+            if places:
+                lines[places[0]] = line
+            else:
+                lines.append(line)
+        return not places
 
     def remove(self, name: str) -> None:
         """Raises NotFoundError when there is no such user."""

@@ -28,6 +28,9 @@ from typing import NoReturn
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 VENV = REPOSITORY / ".venv"
+LOCK = REPOSITORY / "requirements.lock"
+#: Some of the locked versions do not know older Pythons; there pip chooses within our ranges.
+LOCK_PYTHON = (3, 11)
 POLICY_RC_D = Path("/usr/sbin/policy-rc.d")
 #: Units of packages that we install for their programs only.
 UNITS = ("docker.socket", "docker.service", "containerd.service", "docker-registry.service")
@@ -248,7 +251,9 @@ def install_environment(started: float) -> None:
     say(started, "installing the Python packages into .venv")
     # One call, so that pip takes our http-parser for the one that pymesos asks for.
     compat = str(REPOSITORY / "compat" / "http-parser")
-    run([str(python), "-m", "pip", "install", "-q", compat, "-e", str(REPOSITORY) + "[dev]"])
+    locked = ["-c", str(LOCK)] if sys.version_info >= LOCK_PYTHON else []
+    install = [str(python), "-m", "pip", "install", "-q", *locked]
+    run([*install, compat, "-e", str(REPOSITORY) + "[dev]"])
     stamp.write_text(key)
 
 

@@ -25,6 +25,7 @@ IMAGE = "builder-executor:dev"
 PACKAGES_IMAGE = "builder-executor-packages"
 LABEL = "builder-framework.inputs"
 COMPAT = REPOSITORY / "compat" / "http-parser"
+LOCK = REPOSITORY / "requirements.lock"
 #: What the executor shares with the framework (and what the Dockerfile copies).
 SHARED = ("__init__", "protocol", "codec", "redact", "errors", "validate")
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
@@ -108,7 +109,9 @@ def _wheels(python: str, progress: Progress) -> Path:
     """A directory with every wheel that the image needs, complete as soon as it exists."""
     requirements = baseimage.build_argument("REQUIREMENTS").split()
     compat = list(_contents(sorted(_package_files(COMPAT))))
-    key = _hash([python.encode(), *(word.encode() for word in requirements), *compat])
+    key = _hash(
+        [python.encode(), LOCK.read_bytes(), *(word.encode() for word in requirements), *compat]
+    )
     directory = cache_directory() / f"wheels-{key}"
     if directory.exists():
         return directory
@@ -124,7 +127,8 @@ def _wheels(python: str, progress: Progress) -> Path:
         platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
         target = ["--implementation", "cp", "--python-version", python, *platforms]
         places = ["--find-links", str(made), "--dest", str(made)]
-        _pip("download", "--only-binary=:all:", *target, *places, *requirements)
+        locked = ["-c", str(LOCK)]
+        _pip("download", "--only-binary=:all:", *locked, *target, *places, *requirements)
         made.rename(directory)
     return directory
 

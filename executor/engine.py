@@ -214,6 +214,7 @@ class NestedEngine:
         self._change(note="Starting the Docker engine")
         host.prepare_cgroups()
         self._run_dir.mkdir(parents=True, exist_ok=True)
+        self._socket.unlink(missing_ok=True)  # of one that was killed
         taken = [*host.routed_networks(), *host.nameservers(), *host.addresses(self._reach)]
         settings = self._run_dir / "daemon.json"
         host.write_daemon_json(settings, self._spec, host.bridge_address(taken))

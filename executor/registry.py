@@ -73,13 +73,10 @@ class Registry:
 
     def forget(self, image: ImageReference) -> None:
         """Take the tag off the engine; the build cache keeps its layers. Best effort."""
-        from docker.errors import DockerException  # noqa: PLC0415
-        from requests import RequestException  # noqa: PLC0415
-
         try:
-            with self._client() as client:
+            with self._client() as client, _engine_errors():
                 client.remove_image(str(image), force=True)
-        except (DockerException, RequestException) as error:
+        except BuildFailure as error:
             logger.info("could not remove %s from the engine: %s", image, error)
 
     @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
-"""Of one line; this server's are below 64 KiB of log in JSON. More means it is another server."""
+"""Of one line; this server's are 16 KiB of log in JSON. More means it is another server."""
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 

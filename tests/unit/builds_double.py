@@ -76,7 +76,7 @@ class MemoryBuilds:
     def __init__(self) -> None:
         self.builds: dict[str, Build] = {}
         self.logs: dict[str, bytes] = {}
-        self.keys: dict[str, tuple[str, str]] = {}
+        self.keys: dict[tuple[str, str], tuple[str, str]] = {}
         self.watches: list[tuple[str, MemoryWatch]] = []
         self.failure: BaseException | None = None
         self.ready = Readiness(True, {"mesos": "subscribed"})
@@ -92,8 +92,8 @@ class MemoryBuilds:
     ) -> tuple[BuildView, bool]:
         with self._lock:
             self._fail()
-            if idempotency and idempotency.key in self.keys:
-                fingerprint, build_id = self.keys[idempotency.key]
+            if idempotency and (owner, idempotency.key) in self.keys:
+                fingerprint, build_id = self.keys[owner, idempotency.key]
                 if fingerprint != idempotency.fingerprint:
                     raise ConflictError("this idempotency key was used with another request")
                 return self._view(self.builds[build_id]), False
@@ -102,7 +102,7 @@ class MemoryBuilds:
             event = ev.Submitted(build_id, request, owner)
             self.builds[build_id] = step(None, event, self._now, MachinePolicy()).build
             if idempotency:
-                self.keys[idempotency.key] = (idempotency.fingerprint, build_id)
+                self.keys[owner, idempotency.key] = (idempotency.fingerprint, build_id)
             return self._view(self.builds[build_id]), True
 
     def get(self, build_id: str) -> BuildView:

@@ -43,7 +43,7 @@ def http(app: Flask) -> FlaskClient:
 def server(app: Flask) -> Iterator[str]:
     """The app on loopback, one thread a connection; its URL."""
     running = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
+    thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{running.server_port}"
     running.shutdown()

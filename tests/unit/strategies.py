@@ -14,7 +14,7 @@ from builder_framework.domain.model import (
 from builder_framework.protocol import Phase, PushedImage, Reason, RegistryAuth, Report
 from builder_framework.redact import Secret
 
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
 names = st.text("abcdefghijklmnop-", min_size=1, max_size=12)
 seconds = st.floats(0.1, 1e5, allow_nan=False)
 secrets = st.builds(Secret, texts)

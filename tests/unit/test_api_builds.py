@@ -8,7 +8,6 @@ import re
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from builder_framework.domain import events as ev
 from builder_framework.ports import Readiness, Refusal
@@ -20,7 +19,7 @@ pytest_plugins = ("tests.unit.conftest_api",)
 BUILDS = "/api/v1/builds"
 
 
-def submit(http: FlaskClient, **fields: Any) -> str:
+def submit(http: Any, **fields: Any) -> str:
     answer = http.post(BUILDS, json={**BODY, **fields}, auth=AUTH)
     assert answer.status_code == 202, answer.text
     build_id = answer.json["id"]
@@ -33,7 +32,7 @@ def errors(answer: Any) -> dict[str, str]:
     return {item["field"]: item["problem"] for item in answer.json["errors"]}
 
 
-def test_a_submission_is_accepted_with_its_address(http: FlaskClient) -> None:
+def test_a_submission_is_accepted_with_its_address(http: Any) -> None:
     """202 with Location, the defaults of the operator filled in."""
     answer = http.post(BUILDS, json=BODY, auth=AUTH)
     assert answer.status_code == 202
@@ -48,7 +47,7 @@ def test_a_submission_is_accepted_with_its_address(http: FlaskClient) -> None:
     assert http.get(answer.headers["Location"], auth=AUTH).json == build
 
 
-def test_every_faulty_field_is_listed_at_once(http: FlaskClient) -> None:
+def test_every_faulty_field_is_listed_at_once(http: Any) -> None:
     """Shape, grammar, limits, duplicates, numbers and unknown names, all in one answer."""
     body = """{
         "source": {"git": {"url": "https://user:canary@host/x", "ref": "-x", "token": "canary"}},
@@ -80,7 +79,7 @@ def test_every_faulty_field_is_listed_at_once(http: FlaskClient) -> None:
     assert "canary" not in answer.text
 
 
-def test_required_fields_are_named(http: FlaskClient) -> None:
+def test_required_fields_are_named(http: Any) -> None:
     """An empty object says what is needed."""
     answer = http.post(BUILDS, json={}, auth=AUTH)
     assert errors(answer) == {"source": "is required", "images": "is required"}
@@ -100,7 +99,7 @@ def test_required_fields_are_named(http: FlaskClient) -> None:
     ],
 )
 def test_credentials_that_cannot_work_are_refused(
-    http: FlaskClient, git: dict[str, str], field: str
+    http: Any, git: dict[str, str], field: str
 ) -> None:
     """Half a login, one for the wrong protocol, one that would break the protocol's lines."""
     source = {"git": {**BODY["source"]["git"], **git}}
@@ -129,16 +128,14 @@ def test_credentials_that_cannot_work_are_refused(
         (b'{"timeout": Infinity}', "invalid_input"),
     ],
 )
-def test_strange_bodies_are_refused_not_stumbled_over(
-    http: FlaskClient, body: bytes, code: str
-) -> None:
+def test_strange_bodies_are_refused_not_stumbled_over(http: Any, body: bytes, code: str) -> None:
     """Whatever arrives: 400 with a code."""
     answer = http.post(BUILDS, data=body, content_type="application/json", auth=AUTH)
     assert answer.status_code == 400
     assert answer.json["code"] == code
 
 
-def test_other_content_types_and_sizes_are_refused(http: FlaskClient) -> None:
+def test_other_content_types_and_sizes_are_refused(http: Any) -> None:
     """415 keeps cross-site forms out, 413 keeps memory flat."""
     answer = http.post(BUILDS, data="{}", content_type="text/plain", auth=AUTH)
     assert (answer.status_code, answer.json["code"]) == (415, "unsupported_media_type")
@@ -146,6 +143,10 @@ def test_other_content_types_and_sizes_are_refused(http: FlaskClient) -> None:
         BUILDS, data=b" " * (256 * 1024 + 1), content_type="application/json", auth=AUTH
     )
     assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")
+    answer = http.post(
+        BUILDS, content_type="application/json", headers={"Transfer-Encoding": "chunked"}, auth=AUTH
+    )
+    assert (answer.status_code, answer.json["code"]) == (411, "length_required")
     answer = http.delete(BUILDS, auth=AUTH)
     assert (answer.status_code, answer.json["code"]) == (405, "method_not_allowed")
     assert "POST" in answer.headers["Allow"]
@@ -153,7 +154,7 @@ def test_other_content_types_and_sizes_are_refused(http: FlaskClient) -> None:
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
 
 
-def test_pages_of_other_sites_cannot_write(http: FlaskClient) -> None:
+def test_pages_of_other_sites_cannot_write(http: Any) -> None:
     """A browser resends the login by itself; the origin tells who asks."""
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
         answer = http.post(BUILDS, json=BODY, auth=AUTH, headers=headers)
@@ -164,7 +165,7 @@ def test_pages_of_other_sites_cannot_write(http: FlaskClient) -> None:
     )
 
 
-def test_an_idempotency_key_makes_one_build(http: FlaskClient, builds: MemoryBuilds) -> None:
+def test_an_idempotency_key_makes_one_build(http: Any, builds: MemoryBuilds) -> None:
     """The same key and body give the same build, another body a conflict."""
     headers = {"Idempotency-Key": "key 1"}
     first = http.post(BUILDS, json=BODY, auth=AUTH, headers=headers)
@@ -181,7 +182,7 @@ def test_an_idempotency_key_makes_one_build(http: FlaskClient, builds: MemoryBui
     assert set(errors(bad)) == {"Idempotency-Key"}
 
 
-def test_the_list_is_filtered_and_paged(http: FlaskClient, builds: MemoryBuilds) -> None:
+def test_the_list_is_filtered_and_paged(http: Any, builds: MemoryBuilds) -> None:
     """Newest first; following `next` gives every build once; filters take any spelling."""
     ids = [submit(http, labels={"team": "a:b" if n % 2 else "c"}) for n in range(5)]
     submit(http, images=["app"])
@@ -207,7 +208,7 @@ def test_the_list_is_filtered_and_paged(http: FlaskClient, builds: MemoryBuilds)
     assert count("owner=nobody") == 0
 
 
-def test_faulty_filters_are_all_named(http: FlaskClient) -> None:
+def test_faulty_filters_are_all_named(http: Any) -> None:
     """Query parameters are held to the same rules as bodies."""
     query = "state=DONE&limit=0&label=x&imag=x&image=UPPER&git_url=https://u:canary@h/x&owner="
     answer = http.get(f"{BUILDS}?{query}", auth=AUTH)
@@ -217,7 +218,7 @@ def test_faulty_filters_are_all_named(http: FlaskClient) -> None:
     assert set(errors(answer)) == {"cursor"}
 
 
-def test_a_waiting_build_says_why(http: FlaskClient, builds: MemoryBuilds) -> None:
+def test_a_waiting_build_says_why(http: Any, builds: MemoryBuilds) -> None:
     """Position, sentence, and agents per reason; gone once the build is placed."""
     builds.refusals = (Refusal("insufficient_mem", 2),)
     build_id = submit(http)
@@ -233,9 +234,7 @@ def test_a_waiting_build_says_why(http: FlaskClient, builds: MemoryBuilds) -> No
     assert http.get(f"{BUILDS}/{build_id}", auth=AUTH).json["queue"] is None
 
 
-def test_a_finished_build_shows_attempts_and_result(
-    http: FlaskClient, builds: MemoryBuilds
-) -> None:
+def test_a_finished_build_shows_attempts_and_result(http: Any, builds: MemoryBuilds) -> None:
     """Everything to find image, agent and task again."""
     build_id = submit(http)
     builds.place(build_id)
@@ -268,7 +267,7 @@ def test_a_finished_build_shows_attempts_and_result(
     assert attempt["placed_at"] < attempt["running_at"] < attempt["ended_at"]
 
 
-def test_cancelling(http: FlaskClient) -> None:
+def test_cancelling(http: Any) -> None:
     """202 once, 409 when it is over, and no fields."""
     build_id = submit(http)
     address = f"{BUILDS}/{build_id}/cancel"
@@ -284,14 +283,14 @@ def test_cancelling(http: FlaskClient) -> None:
 
 @pytest.mark.parametrize("build_id", ["x", "0" * 16, "..%2f..%2fetc", "0" * 4000, "%00"])
 @pytest.mark.parametrize("rest", ["", "/log", "/log/stream"])
-def test_unknown_builds_are_404(http: FlaskClient, build_id: str, rest: str) -> None:
+def test_unknown_builds_are_404(http: Any, build_id: str, rest: str) -> None:
     """Nothing but an id of ours reaches store or files."""
     answer = http.get(f"{BUILDS}/{build_id}{rest}", auth=AUTH)
     assert (answer.status_code, answer.json["code"]) == (404, "not_found")
 
 
 def test_no_secret_comes_out_anywhere(
-    http: FlaskClient, builds: MemoryBuilds, caplog: pytest.LogCaptureFixture
+    http: Any, builds: MemoryBuilds, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Passwords in, and repeated in every text a build can have: never out."""
     caplog.set_level(logging.DEBUG)
@@ -333,7 +332,7 @@ def test_no_secret_comes_out_anywhere(
     assert all("REGCANARY" not in text and "URLCANARY" not in text for text in posted)
 
 
-def test_a_faulty_request_does_not_echo_its_password(http: FlaskClient) -> None:
+def test_a_faulty_request_does_not_echo_its_password(http: Any) -> None:
     """Not even where the password is also the name of an unknown field."""
     body = {**BODY, "registry_auth": {"username": "u", "password": "CANARY9"}, "CANARY9": 1}
     answer = http.post(BUILDS, json=body, auth=AUTH)
@@ -342,7 +341,7 @@ def test_a_faulty_request_does_not_echo_its_password(http: FlaskClient) -> None:
     assert set(errors(answer)) == {"***"}
 
 
-def test_a_store_that_is_away_is_a_503(http: FlaskClient, builds: MemoryBuilds) -> None:
+def test_a_store_that_is_away_is_a_503(http: Any, builds: MemoryBuilds) -> None:
     """With Retry-After, and without the database's address."""
     builds.store_fails()
     answer = http.post(BUILDS, json=BODY, auth=AUTH)
@@ -353,7 +352,7 @@ def test_a_store_that_is_away_is_a_503(http: FlaskClient, builds: MemoryBuilds) 
 
 
 def test_an_unexpected_error_is_a_500_without_internals(
-    http: FlaskClient, builds: MemoryBuilds, caplog: pytest.LogCaptureFixture
+    http: Any, builds: MemoryBuilds, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The traceback is in the log, in one record; the answer has none of it."""
     builds.failure = RuntimeError("internal detail")
@@ -363,7 +362,7 @@ def test_an_unexpected_error_is_a_500_without_internals(
     assert "internal detail" in caplog.text
 
 
-def test_health_readiness_and_version(http: FlaskClient, builds: MemoryBuilds) -> None:
+def test_health_readiness_and_version(http: Any, builds: MemoryBuilds) -> None:
     """Open to load balancers; readiness tells its checks."""
     assert http.get("/healthz").json == {"status": "ok"}
     assert http.get("/readyz").status_code == 200

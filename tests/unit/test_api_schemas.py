@@ -22,7 +22,7 @@ names = st.text("abcdefghijklmnop", min_size=1, max_size=10)
 # Upper case, so that a password never is part of another field: masking is tested elsewhere.
 passwords = st.text("ABCDEFGHIJ€+", min_size=1, max_size=20)
 values = st.text(
-    st.characters(exclude_categories=("Cs",), exclude_characters="\0:/@ABCDEFGHIJ€+"), max_size=20
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0:/@ABCDEFGHIJ€+"), max_size=20
 )
 logins = st.fixed_dictionaries({"username": names, "password": passwords})
 urls = names.map(lambda n: f"https://git.example.org/{n}.git")

@@ -74,7 +74,7 @@ def succeed(builds: MemoryBuilds, build_id: str) -> None:
 
 @contextlib.contextmanager
 def later(action: Callable[[], object]) -> Iterator[None]:
-    thread = threading.Thread(target=action)
+    thread = threading.Thread(target=action, daemon=True)
     thread.start()
     yield
     thread.join(20)
@@ -236,7 +236,7 @@ def test_logs_are_printed_to_their_end(run: Run, builds: MemoryBuilds) -> None:
 @pytest.mark.parametrize(
     ("end", "code"),
     [
-        (lambda builds, build_id: succeed(builds, build_id), 0),
+        (succeed, 0),
         (
             lambda builds, build_id: builds.apply(
                 build_id, ev.TaskFailed(1, Reason.STEP_FAILED, "no"), ev.LogCompleted()
@@ -284,7 +284,7 @@ class CuttingProxy:
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -304,12 +304,18 @@ class CuttingProxy:
                 self._hand_through(client, limit)
 
     def _hand_through(self, client: socket.socket, limit: int) -> None:
-        with socket.create_connection(("127.0.0.1", self._target)) as server, \
-             contextlib.suppress(OSError):  # fmt: skip
-            server.sendall(client.recv(65536))
-            while limit > 0 and (data := server.recv(min(limit, 4096))):
-                client.sendall(data)
-                limit -= len(data)
+        with socket.create_connection(("127.0.0.1", self._target)) as server:
+            threading.Thread(target=self._pump, args=(client, server), daemon=True).start()
+            with contextlib.suppress(OSError):
+                while limit > 0 and (data := server.recv(min(limit, 4096))):
+                    client.sendall(data)
+                    limit -= len(data)
+                client.shutdown(socket.SHUT_RDWR)
+
+    def _pump(self, client: socket.socket, server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -319,16 +325,16 @@ def test_follow_resumes_at_the_byte_after_broken_connections(
     """Wherever the connection breaks: every byte once, and it says so."""
     build_id = run("submit", *GIT).stdout.strip()
     builds.place(build_id)
-    builds.write(build_id, LOG.encode())
+    builds.write(build_id, (LOG * 20).encode())
     succeed(builds, build_id)
-    limits = itertools.chain([0, 100, 300, 700, 5000, 9000, 12000], itertools.repeat(10**6))
+    limits = itertools.chain([0, 100, 300, 700, 5000, 30000, 40000], itertools.repeat(10**6))
     proxy = CuttingProxy(int(server.rpartition(":")[2]), limits)
     try:
         result = run("logs", build_id, "-f", "--url", f"http://127.0.0.1:{proxy.port}")
     finally:
         proxy.close()
     assert result.exit_code == 0, result.stderr
-    assert result.stdout == LOG.replace("\r\n", "\n")
+    assert result.stdout == (LOG * 20).replace("\r\n", "\n")
     assert proxy.connections >= 8
     assert "trying again" in result.stderr
     assert "connected again" in result.stderr
@@ -359,7 +365,7 @@ def test_follow_waits_while_the_framework_restarts(run: Run, builds: MemoryBuild
 
 
 def test_following_gives_up_in_the_end() -> None:
-    """After the given time without the server, with what to do next; waits grow, but not for ever."""
+    """After the given time without the server, with waits that grow, but not for ever."""
     now, waits = 0.0, []
 
     def sleep(seconds: float) -> None:

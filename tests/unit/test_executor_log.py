@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from pathlib import Path
@@ -25,7 +26,7 @@ def lines(splitter: LineSplitter, *chunks: bytes) -> list[str]:
 def test_chunks_do_not_matter(data: bytes, cuts: list[int]) -> None:
     data = data.replace(b"\r", b"")  # a CR LF cut in two is two ends of a line
     ends = [0, *sorted(cuts), len(data)]
-    pieces = [data[a:b] for a, b in zip(ends, ends[1:], strict=False) if a <= b]
+    pieces = [data[a:b] for a, b in itertools.pairwise(ends) if a <= b]
     assert lines(LineSplitter(), *pieces) == lines(LineSplitter(), data)
 
 
@@ -51,13 +52,12 @@ def test_secrets_are_masked_across_chunks(tmp_path: Path) -> None:
     assert text == f"a {MASK} b https://{MASK}@host/x\n{MASK}\n"
 
 
-@pytest.mark.parametrize("before", range(0, 140))
+@pytest.mark.parametrize("before", range(140))
 def test_no_part_of_a_secret_survives_a_cut(tmp_path: Path, before: int) -> None:
     """Wherever the line is cut, the beginning of a secret does not stay at its end."""
     data = b"x" * before + b"canary-s3cret" + b"y" * 300 + b"\nnext\n"
     text = log_of(tmp_path / "log", data, max_line=100)
-    assert "canary" not in text
-    assert "ca" not in text.replace("[", "").split("x" * min(before, 60))[-1].split(" ")[0]
+    assert set(text.partition(" [")[0]) <= set(f"x{MASK}y")
     assert "bytes of this line left out]\nnext\n" in text
     assert max(map(len, text.splitlines())) < 200
 

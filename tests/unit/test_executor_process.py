@@ -63,7 +63,10 @@ def test_much_output_is_complete() -> None:
 def test_a_missing_program_is_an_error() -> None:
     """With or without the leash: some code or exception, but no success."""
     with contextlib.suppress(OSError):
-        assert process.run(["/nonexistent"], token=CancelToken(), env=ENV, output=len) != 0
+        assert (
+            process.run(["/nonexistent"], token=CancelToken(), env=ENV, output=bytearray().extend)
+            != 0
+        )
 
 
 @pytest.mark.parametrize("stubborn", [False, True])

@@ -55,8 +55,8 @@ ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: F
     ),
     "an unknown instruction, old engine": (
         (
-            "ERROR: failed to solve: rpc error: code = Unknown desc = failed to solve with frontend "
-            "dockerfile.v0: failed to create LLB definition: dockerfile parse error line 3: "
+            "ERROR: failed to solve: rpc error: code = Unknown desc = failed to solve with "
+            "frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 3: "
             "unknown instruction: ECHO\n"
         ),
         Reason.DOCKERFILE_INVALID,

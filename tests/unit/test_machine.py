@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -58,7 +59,7 @@ def succeeded() -> Build:
     return step(running(), ev.TaskSucceeded(1, Report(digest="sha256:1")), 40.0).build
 
 
-IN_STATE = {
+IN_STATE: dict[State, Callable[[], Build]] = {
     State.QUEUED: queued,
     State.STAGING: staging,
     State.RUNNING: running,

@@ -90,7 +90,7 @@ def test_a_slot_in_use_is_never_given_twice() -> None:
     ],
 )
 def test_each_refusal_has_its_name(changes: dict[str, object], reason: str) -> None:
-    assert matched([build("b")], [offer(**changes)]).refusals == {"b": {"a1": reason}}
+    assert matched([build("b")], [replace(offer(), **changes)]).refusals == {"b": {"a1": reason}}
 
 
 @pytest.mark.parametrize("window", [Unavailability(100.0, 60.0), Unavailability(5000.0, 60.0)])

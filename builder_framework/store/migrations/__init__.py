@@ -1,0 +1,1 @@
+"""Alembic's scripts: one file per step of the schema, never changed once released."""

@@ -1,0 +1,102 @@
+"""Settings are checked together before anything starts, and never show their secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder_framework import config
+from builder_framework.errors import ConfigError
+
+GOOD = {
+    "BUILDER_MESOS_MASTER": "10.0.0.1:5050",
+    "BUILDER_EXECUTOR_IMAGE": "registry.example.org/builder-executor:1",
+    "BUILDER_USERNAME": "ann",
+    "BUILDER_PASSWORD": "hunter2-hunter2",
+}
+
+
+def problems(environment: dict[str, str], file: Path | None = None) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(environment, file)
+    return {problem.field: problem.problem for problem in caught.value.problems}
+
+
+def test_the_least_that_is_needed_is_enough() -> None:
+    settings = config.load(GOOD)
+    assert settings.http_host == "127.0.0.1"
+    assert settings.database() == "sqlite:///data/builder.db"
+    assert settings.request_policy().git_protocols == ("https", "ssh")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    bad = GOOD | {
+        "BUILDER_MESOS_MASTER": "nowhere",
+        "BUILDER_HTTP_PORT": "eighty",
+        "BUILDER_MAX_TIMEOUT": "-1",
+        "BUILDER_GIT_PROTOCOLS": "https,gopher",
+    }
+    del bad["BUILDER_EXECUTOR_IMAGE"]
+    assert set(problems(bad)) == {
+        "mesos_master",
+        "executor_image",
+        "http_port",
+        "max_timeout",
+        "git_protocols",
+    }
+
+
+def test_a_fault_does_not_show_what_was_given() -> None:
+    told = problems(GOOD | {"BUILDER_MESOS_MASTER": "user:hunter2@h"})
+    assert "hunter2" not in str(told)
+
+
+def test_a_public_address_without_tls_is_refused() -> None:
+    """Basic auth on a public address shows every password to the network."""
+    told = problems(GOOD | {"BUILDER_HTTP_HOST": "0.0.0.0"})
+    assert "TLS" in told["settings"]
+    config.load(GOOD | {"BUILDER_HTTP_HOST": "0.0.0.0", "BUILDER_BEHIND_TLS_PROXY": "true"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"BUILDER_USERS_FILE": "/etc/builder/users"}, {"BUILDER_PASSWORD": None}],
+)
+def test_users_come_from_exactly_one_place(changes: dict[str, str | None]) -> None:
+    merged = {k: v for k, v in (GOOD | changes).items() if v is not None}
+    assert problems(merged)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "builder.toml"
+    file.write_text('mesos_master = "10.0.0.9:5050"\nslots_per_agent = 3\nengine = "socket"\n')
+    settings = config.load(GOOD, file)
+    assert settings.mesos_master == "10.0.0.1:5050"
+    assert settings.slots_per_agent == 3
+    assert config.load(GOOD | {"BUILDER_CONFIG": str(file)}).slots_per_agent == 3
+
+
+def test_a_misspelt_setting_is_named_with_the_right_one(tmp_path: Path) -> None:
+    file = tmp_path / "builder.toml"
+    file.write_text("slots_per_agnet = 3\n")
+    told = problems(GOOD, file)
+    assert told == {"slots_per_agnet": "is no setting; did you mean slots_per_agent?"}
+
+
+def test_a_misspelt_variable_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+    """Only warned about: other tools may use the prefix too."""
+    config.load(GOOD | {"BUILDER_MESOS_MASTR": "x"})
+    assert "did you mean BUILDER_MESOS_MASTER?" in caplog.text
+
+
+def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hunter3-hunter3\n")
+    environment = GOOD | {"BUILDER_PASSWORD_FILE": str(secret)}
+    del environment["BUILDER_PASSWORD"]
+    settings = config.load(environment)
+    assert settings.password is not None
+    assert settings.password.get_secret_value() == "hunter3-hunter3"
+    assert "hunter3" not in repr(settings) + str(settings)
+    assert problems(GOOD | {"BUILDER_PASSWORD_FILE": str(tmp_path / "none")})

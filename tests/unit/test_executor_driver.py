@@ -1,0 +1,354 @@
+"""Against a small agent that can lose, repeat and refuse: no update is lost, none is doubled.
+
+A real agent cannot be told to drop an acknowledgement; what it can be made to do is tested on one.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import logging
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from addict import Dict
+from pymesos import Executor
+
+from executor.connection import RecordReader
+from executor.driver import ExecutorDriver, duration
+from tests.unit.executor_agent import FakeAgent, until
+
+TOKEN = "canary-token"
+PATH = "/slave(1)/api/v1/executor"
+
+
+class Recorder(Executor):  # type: ignore[misc]
+    """An executor and listener that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
+        self.ended = threading.Event()
+
+    def registered(self, _driver: Any, *_infos: Dict) -> None:
+        self.heard.append(("registered",))
+
+    def reregistered(self, _driver: Any, agent: Dict) -> None:
+        self.heard.append(("reregistered", agent.hostname))
+
+    def disconnected(self, _driver: Any) -> None:
+        self.heard.append(("disconnected",))
+
+    def launchTask(self, _driver: Any, task: Dict) -> None:  # noqa: N802
+        self.heard.append(("launch", task.task_id.value))
+        if task.task_id.value == "broken":
+            raise KeyError("a defect")
+
+    def kill(self, task_id: str, grace: float | None) -> None:
+        self.heard.append(("kill", task_id, grace))
+
+    def stop_all(self) -> None:
+        self.heard.append(("stop_all",))
+
+    def driver_ended(self, why: str) -> None:
+        self.heard.append(("ended", why))
+        self.ended.set()
+
+
+@pytest.fixture
+def agent() -> Iterator[FakeAgent]:
+    with FakeAgent() as running:
+        yield running
+        for stream in running.streams:
+            stream.put(None)
+        running.shutdown()
+
+
+@pytest.fixture
+def env(agent: FakeAgent, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in {
+        "MESOS_AGENT_ENDPOINT": agent.endpoint,
+        "MESOS_SLAVE_PID": f"slave(1)@{agent.endpoint}",
+        "MESOS_FRAMEWORK_ID": "f",
+        "MESOS_EXECUTOR_ID": "e",
+        "MESOS_CHECKPOINT": "1",
+        "MESOS_RECOVERY_TIMEOUT": "15mins",
+        "MESOS_SUBSCRIPTION_BACKOFF_MAX": "2secs",
+        "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "7secs",
+        "MESOS_EXECUTOR_AUTHENTICATION_TOKEN": TOKEN,
+    }.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.fixture
+def start(
+    env: pytest.MonkeyPatch, agent: FakeAgent
+) -> Iterator[Callable[[], tuple[ExecutorDriver, Recorder]]]:
+    started: list[ExecutorDriver] = []
+
+    def run() -> tuple[ExecutorDriver, Recorder]:
+        recorder = Recorder()
+        driver = ExecutorDriver(recorder, recorder)
+        started.append(driver)
+        driver.start()
+        return driver, recorder
+
+    yield run
+    for driver in started:
+        driver.stop()
+        driver.join()
+
+
+Start = Callable[[], tuple[ExecutorDriver, Recorder]]
+
+
+def update(state: str, task_id: str = "b.1") -> dict[str, Any]:
+    return {"task_id": {"value": task_id}, "state": state}
+
+
+def test_it_subscribes_where_and_as_whom_it_should(start: Start, agent: FakeAgent) -> None:
+    """X11, X12: the path of this agent's own process, with the token, which no child inherits."""
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    until(lambda: recorder.heard == [("registered",)])
+    driver.sendStatusUpdate(update("TASK_RUNNING"))
+    until(lambda: agent.updates)
+    assert agent.paths == {PATH}
+    assert agent.authorizations == {f"Bearer {TOKEN}"}
+    assert "MESOS_EXECUTOR_AUTHENTICATION_TOKEN" not in os.environ
+    assert driver.grace_shutdown_period == 7.0
+
+
+def test_one_dict_sent_twice_is_two_updates(start: Start, agent: FakeAgent) -> None:
+    """X3: a re-used dict re-used its uuid, and the agent ignored the second update."""
+    driver, _ = start()
+    status = update("TASK_RUNNING")
+    driver.sendStatusUpdate(status)
+    status["state"] = "TASK_FINISHED"
+    driver.sendStatusUpdate(status)
+    until(lambda: len(agent.updates) == 2)
+    assert agent.states() == ["TASK_RUNNING", "TASK_FINISHED"]
+    assert len({item["uuid"] for item in agent.updates}) == 2
+    assert all(len(base64.b64decode(item["uuid"])) == 16 for item in agent.updates)
+    assert {item["source"] for item in agent.updates} == {"SOURCE_EXECUTOR"}
+    assert "uuid" not in status
+    assert driver.wait_drained(5)
+
+
+def test_an_update_made_while_disconnected_arrives(start: Start, agent: FakeAgent) -> None:
+    """X2: pymesos raised and forgot it; a FINISHED lost so is a build pushed twice."""
+    agent.subscribe_status = lambda: 503
+    driver, _ = start()
+    until(lambda: len(agent.subscriptions) > 1)
+    driver.sendStatusUpdate(update("TASK_FINISHED"))
+    assert not driver.wait_drained(0.2)
+    agent.subscribe_status = lambda: 200
+    assert driver.wait_drained(5)
+    listed = agent.subscriptions[-1][1]["unacknowledged_updates"]
+    assert [item["status"]["state"] for item in listed] == ["TASK_FINISHED"]
+    assert agent.states() == ["TASK_FINISHED"]
+    assert agent.updates[0]["uuid"] == listed[0]["status"]["uuid"]
+
+
+def test_what_is_not_acknowledged_is_sent_again(start: Start, agent: FakeAgent) -> None:
+    """The same update, with the same uuid, in the same order, after every subscription."""
+    agent.acknowledge = False
+    driver, _ = start()
+    until(lambda: driver.connected)
+    agent.launch("b.1")
+    for state in ("TASK_RUNNING", "TASK_FINISHED"):
+        driver.sendStatusUpdate(update(state))
+    until(lambda: len(agent.updates) == 2)
+    agent.drop_connection()
+    until(lambda: len(agent.updates) == 4)
+    assert agent.updates[2:] == agent.updates[:2]
+    subscribe = agent.subscriptions[-1][1]
+    assert [task["task_id"]["value"] for task in subscribe["unacknowledged_tasks"]] == ["b.1"]
+    assert [item["status"] for item in subscribe["unacknowledged_updates"]] == agent.updates[:2]
+    agent.acknowledge_update(agent.updates[0])
+    until(lambda: len(driver.outbox) == 1)
+    agent.acknowledge = True
+    agent.drop_connection()
+    assert driver.wait_drained(5)
+    assert agent.states()[4:] == ["TASK_FINISHED"]
+    assert agent.subscriptions[-1][1]["unacknowledged_tasks"] == []
+
+
+@pytest.mark.parametrize("status", [500, 503, 403, 404])
+def test_a_refused_update_is_tried_again(start: Start, agent: FakeAgent, status: int) -> None:
+    answers = iter([status, status])
+    agent.update_status = lambda: next(answers, 202)
+    driver, _ = start()
+    driver.sendStatusUpdate(update("TASK_RUNNING"))
+    driver.sendStatusUpdate(update("TASK_FAILED"))
+    assert driver.wait_drained(5)
+    assert agent.states() == ["TASK_RUNNING", "TASK_FAILED"]
+
+
+def test_an_unknown_acknowledgement_is_harmless(start: Start, agent: FakeAgent) -> None:
+    driver, _ = start()
+    until(lambda: driver.connected)
+    agent.send(
+        acknowledged={
+            "task_id": {"value": "x"},
+            "uuid": base64.b64encode(uuid.uuid4().bytes).decode(),
+        }
+    )
+    driver.sendStatusUpdate(update("TASK_RUNNING"))
+    assert driver.wait_drained(5)
+
+
+def test_a_lost_agent_is_looked_for_often(start: Start, agent: FakeAgent) -> None:
+    """X4, P7: within the 2 s that an agent waits by default, but without a storm."""
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.subscribe_status = lambda: 503
+    agent.drop_connection()
+    time.sleep(2.5)
+    times = [moment for moment, _ in agent.subscriptions][1:]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert 4 <= len(times) <= 15
+    assert max(gaps) < 0.7
+    agent.subscribe_status = lambda: 200
+    until(lambda: driver.connected, 1.0)
+    until(lambda: ("reregistered", "agent.example") in recorder.heard)
+    assert recorder.heard.count(("disconnected",)) == 1
+
+
+def test_an_agent_that_does_not_come_back(
+    start: Start, agent: FakeAgent, env: pytest.MonkeyPatch
+) -> None:
+    """X5: after MESOS_RECOVERY_TIMEOUT its build would be built again elsewhere."""
+    env.setenv("MESOS_RECOVERY_TIMEOUT", "700ms")
+    agent.subscribe_status = lambda: 503
+    began = time.monotonic()
+    _, recorder = start()
+    assert recorder.ended.wait(5)
+    assert 0.6 < time.monotonic() - began < 2
+    assert "did not come back" in recorder.heard[-1][1]
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_an_agent_that_does_not_know_us_any_more(
+    start: Start, agent: FakeAgent, status: int
+) -> None:
+    """X6: 'Executor cannot be found' ended the I/O thread, and the build went on unheard."""
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.subscribe_status = lambda: status
+    agent.drop_connection()
+    assert recorder.ended.wait(5)
+    assert str(status) in recorder.heard[-1][1]
+    assert not driver.connected
+
+
+def test_without_checkpointing_a_lost_agent_is_the_end(
+    start: Start, agent: FakeAgent, env: pytest.MonkeyPatch
+) -> None:
+    """X1: MESOS_CHECKPOINT is '0' then, which is a true string."""
+    env.setenv("MESOS_CHECKPOINT", "0")
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.drop_connection()
+    assert recorder.ended.wait(5)
+    assert "checkpointing" in recorder.heard[-1][1]
+    assert len(agent.subscriptions) == 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_defect_in_a_callback_costs_one_event(
+    start: Start, agent: FakeAgent, caplog: pytest.LogCaptureFixture
+) -> None:
+    """P2: it ended the I/O thread."""
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    with caplog.at_level(logging.CRITICAL):
+        agent.launch("broken")
+        agent.send(kill={})
+        agent.streams[-1].put({"type": "UNHEARD_OF", "unheard_of": {}})
+        agent.streams[-1].put({"no": "type"})
+        agent.streams[-1].put({"type": "HEARTBEAT"})
+        agent.launch("sound")
+        until(lambda: ("launch", "sound") in recorder.heard)
+    assert driver.connected
+    assert len(agent.subscriptions) == 1
+
+
+def test_a_second_launch_is_ignored(start: Start, agent: FakeAgent) -> None:
+    """X9: an assert on it ended the driver. It stays known after its acknowledgement."""
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.launch("b.1")
+    agent.launch("b.1")
+    driver.sendStatusUpdate(update("TASK_RUNNING"))
+    assert driver.wait_drained(5)
+    agent.launch("b.1")
+    agent.send(launch_group={"task_group": {"tasks": [{"task_id": {"value": "b.2"}}]}})
+    until(lambda: ("launch", "b.2") in recorder.heard)
+    assert recorder.heard.count(("launch", "b.1")) == 1
+
+
+def test_kill_and_shutdown_are_handed_on(start: Start, agent: FakeAgent) -> None:
+    """X8: SHUTDOWN does not abort the driver: the last updates have yet to leave."""
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.send(kill={"task_id": {"value": "a"}})
+    policy = {"grace_period": {"nanoseconds": 1_500_000_000}}
+    agent.send(kill={"task_id": {"value": "b"}, "kill_policy": policy})
+    agent.streams[-1].put({"type": "SHUTDOWN"})
+    until(lambda: ("stop_all",) in recorder.heard)
+    assert recorder.heard[1:] == [("kill", "a", None), ("kill", "b", 1.5), ("stop_all",)]
+    driver.sendStatusUpdate(update("TASK_KILLED"))
+    assert driver.wait_drained(5)
+
+
+def test_stopping_takes_no_time(start: Start, agent: FakeAgent) -> None:
+    """And neither interrupts the main thread nor kills its group (P17, X7)."""
+    interrupted: list[object] = []
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.append(1))
+    try:
+        driver, recorder = start()
+        until(lambda: driver.connected)
+        began = time.monotonic()
+        driver.stop()
+        driver.join()
+        assert time.monotonic() - began < 1
+        assert recorder.heard[-1] == ("ended", "stopped")
+        time.sleep(0.05)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not interrupted
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("15mins", 900.0), ("5secs", 5.0), ("0ns", 0.0), ("1.5hrs", 5400.0), ("250ms", 0.25),
+     ("1weeks", 604800.0), ("", 42.0), (None, 42.0), ("soon", 42.0), ("xsecs", 42.0), ("7", 42.0)],
+)  # fmt: skip
+def test_durations(text: str | None, seconds: float) -> None:
+    """X15: pymesos asserts on what it does not know."""
+    assert duration(text, 42.0) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_records_in_pieces_of_any_size(size: int) -> None:
+    records = [b"{}", b"", b'{"a": "\\n5\\n"}', b"x" * 300]
+    stream = b"".join(b"%d\n%s" % (len(record), record) for record in records)
+    reader = RecordReader()
+    found = [r for at in range(0, len(stream), size) for r in reader.feed(stream[at : at + size])]
+    assert found == records
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"x\n", b"-1\n", b"1.5\n", b"\n", b"9" * 19 + b"\n", b"a" * 20]
+)
+def test_a_stream_out_of_step_is_noticed(garbage: bytes) -> None:
+    """P28: it stayed connected and deaf."""
+    with pytest.raises(ValueError, match="record"):
+        list(RecordReader().feed(garbage))

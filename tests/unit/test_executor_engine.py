@@ -1,0 +1,261 @@
+"""The nested engine: never two on one data root, its death is told, its end takes no time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder_framework.protocol import EngineMode, EngineSpec, Reason
+from executor import engine as engine_module
+from executor import host
+from executor.cancel import CancelToken, Stop, Stopped
+from executor.engine import Engines, NestedEngine, SocketEngine
+from executor.failure import BuildFailure
+from tests.unit.executor_agent import until
+
+DOCKERD = """\
+import http.server, os, signal, socketserver, sys, time
+print("level=info msg=starting", flush=True)
+mode = open(MODE).read()
+if mode == "broken":
+    sys.exit("level=fatal msg=no-iptables")
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if mode == "slow":
+    time.sleep(5)
+path = next(a for a in sys.argv if a.startswith("--host=unix://")).removeprefix("--host=unix://")
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+    def address_string(self):
+        return ""
+    def log_message(self, *_):
+        pass
+socketserver.UnixStreamServer(path, Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dockerd that does as the returned file says when it starts."""
+    folder, told = tmp_path / "bin", tmp_path / "mode"
+    folder.mkdir()
+    told.write_text("good")
+    dockerd = folder / "dockerd"
+    dockerd.write_text(f"#!{sys.executable}\nMODE = {str(told)!r}\n{DOCKERD}")
+    dockerd.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(host, "prepare_cgroups", lambda: None)
+    return told
+
+
+Make = Callable[..., NestedEngine]
+
+
+@pytest.fixture
+def make(tmp_path: Path, mode: Path) -> Iterator[Make]:
+    made: list[NestedEngine] = []
+
+    def new(name: str = "a", lock_wait: float = 30.0) -> NestedEngine:
+        engine = NestedEngine(
+            EngineSpec(),
+            tmp_path,
+            data_root=tmp_path / "data",
+            run_dir=tmp_path / name,
+            lock_wait=lock_wait,
+        )
+        made.append(engine)
+        return engine
+
+    yield new
+    for engine in made:
+        engine.stop(0)
+
+
+def wait(engine: NestedEngine) -> tuple[float, list[str]]:
+    said: list[str] = []
+    return engine.wait_ready(CancelToken(), said.append), said
+
+
+def pid_of(engine: NestedEngine) -> int:
+    assert engine._process is not None
+    return engine._process.pid
+
+
+def test_it_starts_once_and_stops(make: Make, tmp_path: Path) -> None:
+    engine = make()
+    took, said = wait(engine)
+    assert took > 0
+    assert said == ["Starting the Docker engine"]
+    assert wait(engine)[0] == 0.0
+    assert engine.address == f"unix://{tmp_path}/a/docker.sock"
+    began = time.monotonic()
+    engine.stop(5.0)
+    assert time.monotonic() - began < 2
+    assert not engine.alive
+    assert not Path(f"/proc/{pid_of(engine)}").exists()
+    assert b"starting" in (tmp_path / "dockerd.log").read_bytes()
+
+
+@pytest.mark.parametrize("patience", [0.0, 0.4])
+def test_a_stubborn_one_is_killed(make: Make, mode: Path, patience: float) -> None:
+    mode.write_text("stubborn")
+    engine = make()
+    wait(engine)
+    began = time.monotonic()
+    engine.stop(patience)
+    assert time.monotonic() - began < patience + 1
+    assert not Path(f"/proc/{pid_of(engine)}").exists()
+
+
+def test_one_that_does_not_start_says_why(make: Make, mode: Path) -> None:
+    mode.write_text("broken")
+    engine = make()
+    with pytest.raises(BuildFailure) as caught:
+        wait(engine)
+    assert caught.value.reason is Reason.ENGINE_FAILED
+    assert "no-iptables" in caught.value.message
+    assert not engine.alive
+
+
+def test_a_missing_dockerd_is_told(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    with pytest.raises(BuildFailure):
+        wait(make())
+
+
+def test_one_that_dies_is_noticed(make: Make) -> None:
+    engine = make()
+    wait(engine)
+    os.kill(pid_of(engine), 9)
+    until(lambda: not engine.alive)
+    with pytest.raises(BuildFailure, match="ended with -9"):
+        wait(engine)
+
+
+def test_waiting_for_it_can_be_stopped(make: Make, mode: Path) -> None:
+    mode.write_text("slow")
+    token = CancelToken()
+    timer = threading.Timer(0.3, token.cancel, (Stop.KILL,))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        make().wait_ready(token, lambda _: None)
+    assert time.monotonic() - began < 1
+    timer.join()
+
+
+def test_two_never_share_a_data_root(make: Make) -> None:
+    """The second waits, says so, and starts when the first has left."""
+    first = make("a")
+    wait(first)
+    second = make("b")
+    said: list[str] = []
+    threading.Timer(0.5, first.stop, (2.0,)).start()
+    second.wait_ready(CancelToken(), said.append)
+    assert said == [
+        "Waiting for another engine to leave the data root",
+        "Starting the Docker engine",
+    ]
+    assert not first.alive
+
+
+def test_a_data_root_that_stays_taken(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "data" / ".builder-engine.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(BuildFailure, match="still holds"):
+            wait(make(lock_wait=0.3))
+
+
+def test_stopping_one_that_waits_for_the_data_root(make: Make) -> None:
+    first = make("a")
+    wait(first)
+    second = make("b")
+    began = time.monotonic()
+    second.stop(2.0)
+    assert time.monotonic() - began < 1
+    assert second._process is None
+
+
+def test_the_agents_engine_has_to_answer(tmp_path: Path, make: Make) -> None:
+    with pytest.raises(BuildFailure, match="no Docker engine answers"):
+        SocketEngine(tmp_path / "nothing").wait_ready(CancelToken(), lambda _: None)
+    nested = make()
+    wait(nested)
+    socket = SocketEngine(Path(nested.address.removeprefix("unix://")))
+    assert socket.wait_ready(CancelToken(), lambda _: None) == 0.0
+    socket.stop(0)
+    assert nested.alive
+
+
+@pytest.fixture
+def engines(tmp_path: Path, mode: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
+    def nested(spec: EngineSpec, sandbox: Path, reach: object) -> NestedEngine:
+        del reach
+        return NestedEngine(spec, sandbox, data_root=tmp_path / "data", run_dir=tmp_path / "run")
+
+    monkeypatch.setattr(engine_module, "NestedEngine", nested)
+    made = Engines(tmp_path)
+    yield made
+    made.stop(0)
+
+
+def ready(engines: Engines, spec: EngineSpec) -> engine_module.Engine:
+    with engines.use(spec) as engine:
+        engine.wait_ready(CancelToken(), lambda _: None)
+        return engine
+
+
+def test_one_engine_for_all_builds(engines: Engines) -> None:
+    assert ready(engines, EngineSpec()) is ready(engines, EngineSpec())
+
+
+def test_a_dead_one_is_replaced(engines: Engines) -> None:
+    first = ready(engines, EngineSpec())
+    engines.abandon(first)
+    assert not first.alive
+    second = ready(engines, EngineSpec())
+    assert second.alive
+    assert second is not first
+
+
+def test_one_in_use_is_not_abandoned(engines: Engines) -> None:
+    with engines.use(EngineSpec()) as engine, engines.use(EngineSpec()):
+        engine.wait_ready(CancelToken(), lambda _: None)
+        engines.abandon(engine)
+        assert engine.alive
+
+
+def test_other_settings_need_another_engine(engines: Engines) -> None:
+    other = EngineSpec(insecure_registries=("x:1",))
+    with engines.use(EngineSpec()) as first:
+        with pytest.raises(BuildFailure, match="other settings"), engines.use(other):
+            pass
+        assert first.alive
+    second = ready(engines, other)
+    assert second is not first
+    assert not first.alive
+
+
+def test_nothing_starts_after_the_end(engines: Engines) -> None:
+    engine = ready(engines, EngineSpec())
+    engines.stop(2.0)
+    assert not engine.alive
+    with pytest.raises(BuildFailure, match="about to end"), engines.use(EngineSpec()):
+        pass
+
+
+def test_the_mode_decides(engines: Engines) -> None:
+    with engines.use(EngineSpec(EngineMode.SOCKET)) as engine:
+        assert isinstance(engine, SocketEngine)
+        assert not engine.private
