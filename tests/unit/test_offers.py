@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -89,7 +90,7 @@ def test_a_slot_in_use_is_never_given_twice() -> None:
         ({"resources": Resources(4.0, 100.0)}, "insufficient_mem"),
     ],
 )
-def test_each_refusal_has_its_name(changes: dict[str, object], reason: str) -> None:
+def test_each_refusal_has_its_name(changes: dict[str, Any], reason: str) -> None:
     assert matched([build("b")], [replace(offer(), **changes)]).refusals == {"b": {"a1": reason}}
 
 

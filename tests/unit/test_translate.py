@@ -1,0 +1,218 @@
+"""What Mesos says becomes our values without loss, and a launch names what was offered."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from addict import Dict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder_framework.cluster import Launch, StatusUpdate
+from builder_framework.domain import events as ev
+from builder_framework.domain import machine
+from builder_framework.domain.model import BuildRequest, GitSource, Placement, Resources
+from builder_framework.domain.offers import Unavailability
+from builder_framework.mesos import translate
+from builder_framework.protocol import EngineMode, EngineSpec, RegistryAuth, decode_spec
+from builder_framework.redact import Secret
+
+
+def scalar(name: str, value: float, **more: Any) -> dict[str, Any]:
+    return {"name": name, "type": "SCALAR", "scalar": {"value": value}, **more}
+
+
+OFFER: dict[str, Any] = {
+    "id": {"value": "o1"},
+    "agent_id": {"value": "agent-1"},
+    "framework_id": {"value": "f1"},
+    "hostname": "node1",
+    "url": {"scheme": "http", "address": {"ip": "10.0.0.7", "port": 5051}, "path": "/slave(1)"},
+    "resources": [
+        scalar("cpus", 3.5),
+        scalar("cpus", 0.5, reservations=[{"type": "STATIC", "role": "builder"}]),
+        scalar("mem", 1024.0),
+        scalar("disk", 500.0),
+        scalar("disk", 9000.0, disk={"persistence": {"id": "someone-elses"}}),
+        scalar("cpus", 16.0, revocable={}),
+        {"name": "ports", "type": "RANGES", "ranges": {"range": [{"begin": 1, "end": 2}]}},
+    ],
+    "attributes": [
+        {"name": "rack", "type": "TEXT", "text": {"value": "a"}},
+        {"name": "level", "type": "SCALAR", "scalar": {"value": 3.0}},
+        {"name": "ids", "type": "RANGES", "ranges": {"range": [{"begin": 1, "end": 4}]}},
+    ],
+    "domain": {"fault_domain": {"region": {"name": "eu"}, "zone": {"name": "eu-1"}}},
+}
+
+
+def read(**changes: Any) -> Any:
+    return translate.offer(Dict({**OFFER, **changes}))[0]
+
+
+def test_an_offer_counts_what_a_task_can_use() -> None:
+    """No persistent volumes of others, and nothing that can be taken back."""
+    offer = read()
+    assert offer.resources == Resources(4.0, 1024.0, 500.0)
+    assert (offer.hostname, offer.agent_url) == ("node1", "http://10.0.0.7:5051")
+    assert offer.attributes == {
+        "rack": "a",
+        "level": "3",
+        "ids": "[1-4]",
+        "@region": "eu",
+        "@zone": "eu-1",
+    }
+    assert (offer.unavailability, offer.gpus) == (None, 0.0)
+
+
+def test_maintenance_and_gpus_are_seen() -> None:
+    window = {"start": {"nanoseconds": 2_000_000_000}, "duration": {"nanoseconds": 10**9}}
+    assert read(unavailability=window).unavailability == Unavailability(2.0, 1.0)
+    endless = {"start": {"nanoseconds": 2_000_000_000}}
+    assert read(unavailability=endless).unavailability == Unavailability(2.0, None)
+    assert read(resources=[scalar("gpus", 2.0)]).gpus == 2.0
+
+
+def test_an_agent_without_attributes_or_url_is_fine() -> None:
+    bare = {k: v for k, v in OFFER.items() if k not in ("attributes", "url", "domain")}
+    offer, _ = translate.offer(Dict(bare))
+    assert offer.attributes == {}
+    assert offer.agent_url == "http://node1:5051"
+
+
+def test_absent_fields_of_a_status_are_none() -> None:
+    """addict would say `{}`, which compares unequal to everything without a word."""
+    update = translate.status(Dict({"task_id": {"value": "t"}, "state": "TASK_RUNNING"}))
+    assert update == StatusUpdate("t", None, "TASK_RUNNING")
+
+
+def test_a_whole_status_is_read() -> None:
+    message = {
+        "task_id": {"value": "t"},
+        "agent_id": {"value": "a"},
+        "state": "TASK_FAILED",
+        "reason": "REASON_EXECUTOR_TERMINATED",
+        "source": "SOURCE_AGENT",
+        "message": "gone",
+        "data": base64.b64encode(b"{}").decode(),
+        "uuid": "dXVpZA==",
+    }
+    assert translate.status(Dict(message)) == StatusUpdate(
+        "t",
+        "a",
+        "TASK_FAILED",
+        "REASON_EXECUTOR_TERMINATED",
+        "SOURCE_AGENT",
+        "gone",
+        b"{}",
+        "dXVpZA==",
+    )
+
+
+@given(
+    st.lists(st.integers(1, 4000).map(lambda n: n / 1000), min_size=1, max_size=5),
+    st.integers(0, 8000).map(lambda n: n / 1000),
+)
+def test_taking_leaves_exactly_the_rest(parts: list[float], wanted: float) -> None:
+    pool = translate.pool_of([[scalar("cpus", part) for part in parts]])
+    total = round(sum(parts), 3)
+    if wanted > total:
+        with pytest.raises(ValueError, match="lack"):
+            translate.take(pool, Resources(cpus=wanted))
+        return
+    taken = translate.take(pool, Resources(cpus=wanted))
+    assert round(sum(item["scalar"]["value"] for item in taken), 3) == wanted
+    left = round(sum(item["scalar"]["value"] for item in pool), 3)
+    assert left == round(total - wanted, 3)
+
+
+def test_reserved_resources_are_used_first_and_named_as_they_came() -> None:
+    _, raw = translate.offer(Dict(OFFER))
+    taken = translate.take(translate.pool_of([raw]), Resources(cpus=1.0))
+    assert [item["scalar"]["value"] for item in taken] == [0.5, 0.5]
+    assert taken[0]["reservations"] == [{"type": "STATIC", "role": "builder"}]
+    assert "reservations" not in taken[1]
+
+
+def launch() -> Launch:
+    request = BuildRequest(
+        GitSource("https://git.example.org/app.git", "main", "ann", Secret("git-canary")),
+        ("registry.example.org/app:1",),
+        timeout=60.0,
+        queue_ttl=60.0,
+        resources=Resources(1.0, 256.0),
+        registry_auth=RegistryAuth("ann", Secret("registry-canary")),
+    )
+    policy = machine.MachinePolicy()
+    queued = machine.step(None, ev.Submitted("0" * 16, request, "me"), 1.0, policy).build
+    place = Placement("agent-1", "node1", "http://10.0.0.7:5051", 2, "builder.x.1", "f1")
+    build = machine.step(queued, ev.Placed(place), 1.0, policy).build
+    return Launch(build, build.attempts[0])
+
+
+def task(**changes: Any) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "image": "registry.example.org/executor:1",
+        "resources": Resources(0.1, 64.0),
+        "engine": EngineSpec(),
+        "git_protocols": ("https",),
+    }
+    template = translate.ExecutorTemplate(**(options | changes))
+    _, raw = translate.offer(Dict(OFFER))
+    info: dict[str, Any] = translate.task_info(
+        launch(), template, translate.pool_of([raw])
+    ).to_dict()
+    return info
+
+
+def test_secrets_are_in_the_tasks_data_and_nowhere_else() -> None:
+    info = task()
+    spec = decode_spec(base64.b64decode(info.pop("data")))
+    assert spec.git.password == Secret("git-canary")
+    assert spec.registry_auth == RegistryAuth("ann", Secret("registry-canary"))
+    assert "canary" not in json.dumps(info)
+    assert "data" not in info["executor"]
+
+
+def test_the_executor_is_a_privileged_container_with_a_volume_of_its_slot() -> None:
+    executor = task()["executor"]
+    docker = executor["container"]["docker"]
+    assert (executor["type"], docker["privileged"], docker["network"]) == ("CUSTOM", True, "BRIDGE")
+    (volume,) = executor["container"]["volumes"]
+    assert volume["source"]["docker_volume"]["name"] == "builder-cache-10.0.0.7-5051-2"
+    assert volume["container_path"] == "/var/lib/docker"
+
+
+def test_the_agents_engine_is_mounted_when_chosen() -> None:
+    (volume,) = task(engine=EngineSpec(EngineMode.SOCKET), docker_socket="/run/d.sock")["executor"][
+        "container"
+    ]["volumes"]
+    assert (volume["host_path"], volume["container_path"]) == (
+        "/run/d.sock",
+        "/var/run/docker.sock",
+    )
+
+
+def test_a_named_network_is_a_user_network() -> None:
+    container = task(network="weave")["executor"]["container"]
+    assert container["docker"]["network"] == "USER"
+    assert container["network_infos"] == [{"name": "weave"}]
+
+
+def test_the_framework_subscribes_as_reliability_needs_it() -> None:
+    info = translate.framework_info(
+        name="builder",
+        user="root",
+        role="builds",
+        principal="p",
+        failover_timeout=28 * 86400.0,
+        url=None,
+    )
+    kinds = {capability["type"] for capability in info["capabilities"]}
+    assert {"PARTITION_AWARE", "TASK_KILLING_STATE"} <= kinds
+    assert "GPU_RESOURCES" not in kinds
+    assert (info["checkpoint"], info["failover_timeout"]) == (True, 28 * 86400.0)
+    assert (info["roles"], info["principal"]) == (["builds"], "p")
