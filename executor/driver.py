@@ -38,6 +38,9 @@ MAX_BACKOFF = 0.5
 """Seconds between attempts to subscribe. After a restart the agent waits 2 s by default
 (--executor_reregistration_timeout) and then destroys the container."""
 
+STABLE = 2.0
+"""Seconds after which a connection was one; an agent that says SHUTDOWN and hangs up is not."""
+
 DEFAULT_RECOVERY = 900.0
 """Seconds; Mesos' own default of MESOS_RECOVERY_TIMEOUT (slave/constants.hpp)."""
 
@@ -158,9 +161,9 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
         """Subscribe again and again; returns why that came to an end."""
         backoff, lost = 0.05, time.monotonic()
         while not self._stopped.is_set():
+            began = time.monotonic()
             try:
                 for event in self._events():
-                    backoff = 0.05
                     self.process_event(event)
                     lost = time.monotonic()
                     if self._stopped.is_set():
@@ -174,6 +177,8 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
                 return "the agent is gone and does not recover executors (no checkpointing)"
             if time.monotonic() - lost > self.recovery_timeout:
                 return f"the agent did not come back within {self.recovery_timeout:.0f} s"
+            if time.monotonic() - began > STABLE:
+                backoff = 0.05
             self._stopped.wait(backoff * random.uniform(0.7, 1.0))  # noqa: S311
             backoff = min(self.max_backoff, backoff * 2)
         return "stopped"
