@@ -175,3 +175,41 @@ def _has_been_reaped(pid: int | None) -> bool:
 
 #: Processes that this interpreter started; kept so that Popen neither warns nor leaves zombies.
 _children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+class Service:
+    """A part of the cluster that is one daemon: what tests and `up` do to it."""
+
+    daemon: Daemon
+
+    @property
+    def log_path(self) -> Path:
+        return self.daemon.log_path
+
+    def spawn(self) -> None:
+        """Starts the process; returns at once."""
+        self.daemon.spawn()
+
+    def start(self) -> None:
+        """Starts the process unless it runs, and waits until it answers."""
+        self.spawn()
+        self.wait_ready()
+
+    def wait_ready(self, seconds: float = 30.0) -> None:
+        self.daemon.wait_ready(seconds)
+
+    def kill(self) -> None:
+        """SIGKILL: what is under way breaks off."""
+        self.daemon.kill()
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        self.daemon.stop()
+
+    def pause(self) -> None:
+        """SIGSTOP: connections stay open, nothing is answered."""
+        self.daemon.pause()
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.daemon.resume()

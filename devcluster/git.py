@@ -15,7 +15,7 @@ from pathlib import Path
 
 from devcluster import httpclient
 from devcluster.config import REPOSITORY, ClusterConfig, Credentials, write_private
-from devcluster.daemon import Daemon
+from devcluster.daemon import Daemon, Service
 from devcluster.errors import ClusterError
 from devcluster.gitd import PRIVATE_MARK
 
@@ -32,7 +32,7 @@ AUTHOR = {
 }
 
 
-class GitServer:
+class GitServer(Service):
     """The HTTP git server: its process, its user, and the repositories behind it."""
 
     def __init__(self, config: ClusterConfig, credentials: Credentials) -> None:
@@ -62,10 +62,6 @@ class GitServer:
     def password(self) -> str:
         return self._credentials.password
 
-    @property
-    def log_path(self) -> Path:
-        return self.daemon.log_path
-
     def spawn(self) -> None:
         """Starts the process; returns at once."""
         self._root.mkdir(parents=True, exist_ok=True)
@@ -78,28 +74,6 @@ class GitServer:
         }
         write_private(self._file, json.dumps(settings, indent=2) + "\n")
         self.daemon.spawn()
-
-    def start(self) -> None:
-        """Starts the server unless it runs, and waits until it answers."""
-        self.spawn()
-        self.daemon.wait_ready()
-
-    def wait_ready(self, seconds: float = 30.0) -> None:
-        self.daemon.wait_ready(seconds)
-
-    def kill(self) -> None:
-        """SIGKILL: clones under way break off."""
-        self.daemon.kill()
-
-    def stop(self) -> None:
-        self.daemon.stop()
-
-    def pause(self) -> None:
-        """SIGSTOP: clones hang."""
-        self.daemon.pause()
-
-    def resume(self) -> None:
-        self.daemon.resume()
 
     def clone_url(self, name: str, *, pause: float = 0.0) -> str:
         """The URL to clone `name` from; with `pause`, the pack comes after that many seconds."""

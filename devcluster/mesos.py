@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from devcluster import httpclient
 from devcluster.config import REPOSITORY, ClusterConfig
-from devcluster.daemon import Daemon
+from devcluster.daemon import Daemon, Service
 from devcluster.engine import Engine
 from devcluster.libmesos import LibMesos
 
@@ -16,7 +15,7 @@ AGENT_RESOURCES = "cpus:4;mem:4096;disk:16384"
 RACKS = ("a", "b")
 
 
-class MesosProcess:
+class MesosProcess(Service):
     """What master and agent have in common."""
 
     def __init__(
@@ -58,10 +57,6 @@ class MesosProcess:
     def pid(self) -> int | None:
         return self.daemon.pid
 
-    @property
-    def log_path(self) -> Path:
-        return self.daemon.log_path
-
     def is_ready(self) -> bool:
         """True when the process serves its own endpoint; tells a master from an agent."""
         raise NotImplementedError
@@ -74,30 +69,6 @@ class MesosProcess:
         """Starts the process; returns at once."""
         self.work_dir.mkdir(parents=True, exist_ok=True)
         self.daemon.spawn()
-
-    def start(self) -> None:
-        """Starts the process unless it runs, and waits until it answers."""
-        self.spawn()
-        self.wait_ready()
-
-    def wait_ready(self, seconds: float = 30.0) -> None:
-        self.daemon.wait_ready(seconds)
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.daemon.kill()
-
-    def stop(self) -> None:
-        """SIGTERM."""
-        self.daemon.stop()
-
-    def pause(self) -> None:
-        """SIGSTOP: connections stay open, nothing is answered."""
-        self.daemon.pause()
-
-    def resume(self) -> None:
-        """SIGCONT."""
-        self.daemon.resume()
 
 
 class Master(MesosProcess):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 from devcluster import httpclient
 from devcluster.config import ClusterConfig, Credentials, write_private
-from devcluster.daemon import Daemon
+from devcluster.daemon import Daemon, Service
 from devcluster.engine import find_program
 
 
-class Registry:
+class Registry(Service):
     """The registry's process, address and user. Its access log is kept (`log_path`)."""
 
     def __init__(self, config: ClusterConfig, credentials: Credentials) -> None:
@@ -44,36 +43,10 @@ class Registry:
     def password(self) -> str:
         return self._credentials.password
 
-    @property
-    def log_path(self) -> Path:
-        return self.daemon.log_path
-
     def spawn(self) -> None:
         """Starts the process; returns at once."""
         self._write_configuration()
         self.daemon.spawn()
-
-    def start(self) -> None:
-        """Starts the registry unless it runs, and waits until it answers."""
-        self.spawn()
-        self.daemon.wait_ready()
-
-    def wait_ready(self, seconds: float = 30.0) -> None:
-        self.daemon.wait_ready(seconds)
-
-    def kill(self) -> None:
-        """SIGKILL: pushes and pulls under way break off."""
-        self.daemon.kill()
-
-    def stop(self) -> None:
-        self.daemon.stop()
-
-    def pause(self) -> None:
-        """SIGSTOP: pushes and pulls hang."""
-        self.daemon.pause()
-
-    def resume(self) -> None:
-        self.daemon.resume()
 
     def tags(self, repository: str) -> list[str]:
         """The tags of a repository; none when there is no such repository."""

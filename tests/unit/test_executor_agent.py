@@ -42,6 +42,10 @@ SPEC = BuildSpec(
 )
 
 
+RELEASE = threading.Event()
+"""Lets the stuck builds go at the end of a test."""
+
+
 @dataclass
 class FakePipeline:
     """Builds until told otherwise; `stuck` ones ignore even that."""
@@ -65,7 +69,8 @@ class FakePipeline:
         if mode == "broken":
             raise RuntimeError("a defect")
         if mode == "stuck":
-            time.sleep(8)
+            RELEASE.wait(20)
+            return Report(outcome=Outcome.SUCCEEDED)
         try:
             self.token.wait(30)
         except Stopped:
@@ -95,7 +100,10 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAgent
         (tmp_path / "sandbox").mkdir()
         (tmp_path / "tmp").mkdir()
         monkeypatch.setattr(task_module, "Pipeline", FakePipeline)
+        RELEASE.clear()
         yield running
+        RELEASE.set()
+        until(lambda: not any(t.name.startswith("task ") for t in threading.enumerate()))
         for stream in running.streams:
             stream.put(None)
         running.shutdown()

@@ -56,8 +56,8 @@ ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: F
     "an unknown instruction, old engine": (
         (
             "ERROR: failed to solve: rpc error: code = Unknown desc = failed to solve with "
-            "frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error line 3: "
-            "unknown instruction: ECHO\n"
+            "frontend dockerfile.v0: failed to create LLB definition: dockerfile parse error "
+            "line 3: unknown instruction: ECHO\n"
         ),
         Reason.DOCKERFILE_INVALID,
         "the Dockerfile is not valid: dockerfile parse error line 3: unknown instruction: ECHO",
