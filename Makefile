@@ -12,6 +12,8 @@ MESOS_MASTER ?=
 EXECUTOR_IMAGE ?=
 # More words for pytest, for example ARGS="-k cancel -x".
 ARGS ?=
+# Decisions have no untested branch.
+FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-under=100
 
 DEVCLUSTER = $(VENV)/python -m devcluster
 SOURCES := api bench builder_framework compat devcluster docs executor plugins tests
@@ -43,10 +45,10 @@ clean: ## end all of it and delete its data (downloads stay in the cache)
 	@$(PYTHON) -m devcluster clean --index "$(INDEX)"
 
 test: bootstrap check ## lint, types, import contracts and every test, the real cluster's too
-	@$(VENV)/python -m pytest $(ARGS)
+	@$(VENV)/python -m pytest $(or $(ARGS),$(FLOOR))
 
 unit: environment ## the tests that need no cluster: seconds
-	@$(VENV)/python -m pytest -m "not integration" $(ARGS)
+	@$(VENV)/python -m pytest -m "not integration" $(or $(ARGS),$(FLOOR))
 
 integration: bootstrap ## the tests on a real cluster of their own
 	@$(VENV)/python -m pytest -m integration $(ARGS)

@@ -312,3 +312,87 @@ class Life(RuleBasedStateMachine):
 
 Life.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
 TestLife = Life.TestCase
+
+
+def test_an_invalid_task_is_not_tried_again() -> None:
+    """The master would refuse it again, for the same reason."""
+    refusal = ev.TaskNeverStarted(1, Reason.TASK_INVALID, "uses more than was offered")
+    build = step(staging(), refusal).build
+    assert (build.state, build.reason) == (State.FAILED, Reason.TASK_INVALID)
+
+
+def test_a_timeout_does_not_wait_for_an_unreachable_agent() -> None:
+    away = unreachable()
+    timers = {type(event) for event in _timers_of(away)}
+    assert timers == {ev.RunExpired}
+    result = step(away, ev.RunExpired(), 500.0)
+    assert (result.build.state, result.build.reason) == (State.FAILED, Reason.TIMEOUT)
+    assert "unreachable" in (result.build.message or "")
+    assert Kill(f"{away.id}.1", "agent") in result.effects
+
+
+def test_an_agent_that_stays_away_too_long_has_lost_the_build() -> None:
+    away = step(staging(), ev.TaskUnreachable(1), 30.0).build
+    timer = machine.next_timer(away, POLICY)
+    assert timer == (30.0 + POLICY.unreachable_timeout, ev.UnreachableExpired())
+    result = step(away, ev.UnreachableExpired(), timer[0])
+    assert (result.build.state, result.build.reason) == (State.FAILED, Reason.AGENT_LOST)
+    assert Kill(f"{away.id}.1", "agent") in result.effects
+
+
+def test_a_task_that_does_not_start_in_time_is_stopped_and_says_so() -> None:
+    build = staging()
+    timer = machine.next_timer(build, POLICY)
+    assert timer == (10.0 + POLICY.staging_timeout, ev.StagingExpired())
+    ended = step(step(build, ev.StagingExpired(), timer[0]).build, ev.TaskKilled(1)).build
+    assert (ended.state, ended.reason) == (State.FAILED, Reason.LAUNCH_TIMEOUT)
+
+
+def test_progress_while_being_stopped_is_remembered() -> None:
+    """A build cancelled before its first phase still has a log to fetch, and a commit to show."""
+    stopping = step(staging(), ev.CancelRequested("ann")).build
+    report = Report(phase=Phase.CLONING, commit="c0ffee")
+    result = step(stopping, ev.TaskProgressed(1, report))
+    assert result.effects == (CollectLog(stopping.id),)
+    assert (result.build.state, result.build.result.commit) == (State.CANCELLING, "c0ffee")
+    assert step(result.build, ev.TaskProgressed(1, report)).build is result.build
+
+
+def test_where_an_attempts_log_begins_is_said_once() -> None:
+    build = step(running(), ev.LogStarted(1, 7)).build
+    assert build.attempts[0].log_offset == 7
+    assert step(build, ev.LogStarted(1, 9)).build is build
+    assert step(build, ev.LogStarted(2, 9)).build is build
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EVENTS if kind is not ev.Submitted])
+def test_nothing_happens_to_a_build_that_is_not_there(kind: type) -> None:
+    with pytest.raises(machine.InvalidTransitionError):
+        step(None, sample(kind))
+
+
+@pytest.mark.parametrize("state", [State.STAGING, State.CANCELLING])
+def test_a_build_in_an_impossible_shape_is_a_defect_and_says_so(state: State) -> None:
+    broken = replace(queued(), state=state)
+    with pytest.raises(machine.InvalidTransitionError):
+        step(broken, ev.CancelRequested("ann") if state is State.STAGING else ev.KillRetryDue())
+    assert state is State.CANCELLING or machine.next_timer(broken, POLICY) is None
+
+
+def _timers_of(build: Build) -> list[ev.TimerEvent]:
+    timer = machine.next_timer(build, POLICY)
+    return [timer[1]] if timer else []
+
+
+def test_news_that_says_nothing_new_changes_nothing() -> None:
+    """The agent repeats updates until they are acknowledged; the store need not hear them twice."""
+    build = running()
+    assert step(build, ev.TaskProgressed(1, Report(phase=Phase.CLONING)), 99.0).build is build
+    assert step(build, ev.TaskSeen(1), 99.0).build is build
+    assert step(build, ev.TaskSeen(1, running=True), 99.0).build is build
+
+
+def test_a_kill_from_outside_is_told_apart_from_ours() -> None:
+    build = step(running(), ev.TaskKilled(1)).build
+    assert (build.state, build.reason) == (State.FAILED, Reason.KILLED_BY_OPERATOR)
+    assert build.message == "the task was killed from outside the framework"
