@@ -30,7 +30,7 @@ from builder_framework.mesos.translate import ExecutorTemplate, framework_info
 from builder_framework.protocol import EngineSpec
 from builder_framework.redact import Secret
 from builder_framework.service.builds import BuildService, Parts
-from builder_framework.service.core import LoopPolicy
+from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import LogStore
 from builder_framework.store.sql import SqlStore
 from builder_framework.users import Authenticator, SingleUser, UserFile

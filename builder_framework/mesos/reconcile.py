@@ -31,6 +31,12 @@ class Reconciliation:
         self._explicit_at = now
         self._implicit_at = now
 
+    def ask(self, tasks: Iterable[tuple[str, str]], now: float) -> None:
+        """Nobody knows whether these tasks were launched. Soon, not at once: they may still be."""
+        self.open.update(tasks)
+        self._wait = _FIRST_WAIT
+        self._explicit_at = now + _FIRST_WAIT
+
     def end(self) -> None:
         """The subscription is gone; nothing can be asked."""
         self.open = {}

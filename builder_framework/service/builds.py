@@ -14,7 +14,8 @@ from builder_framework.errors import BuilderError, StoreUnavailableError
 from builder_framework.ports import BuildView, Idempotency, ListQuery, Page, Readiness, Watch
 from builder_framework.service.board import queue_order
 from builder_framework.service.collect import LogCollector, ResultFetcher
-from builder_framework.service.core import Hooks, Loop, LoopPolicy
+from builder_framework.service.core import Hooks, Loop
+from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.inputs import Cancel, Happened, Reply, Submit
 from builder_framework.service.logs import Bell, LogStore

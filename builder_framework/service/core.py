@@ -12,16 +12,15 @@ import logging
 import queue
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from builder_framework import cluster as cl
 from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
-from builder_framework.domain import machine, offers
-from builder_framework.domain.model import Build, Placement, Resources, parse_task_id
+from builder_framework.domain import machine
+from builder_framework.domain.model import Build, parse_task_id
 from builder_framework.domain.states import ON_AGENT, State
 from builder_framework.errors import (
     BuilderError,
@@ -34,9 +33,10 @@ from builder_framework.errors import (
 from builder_framework.mesos import status
 from builder_framework.mesos.reconcile import Reconciliation
 from builder_framework.service.batch import Batch
-from builder_framework.service.board import WaitingBoard, queue_order, to_match
+from builder_framework.service.board import WaitingBoard
+from builder_framework.service.desk import LoopPolicy, OfferDesk
 from builder_framework.service.dispatch import Dispatcher
-from builder_framework.service.inputs import Cancel, Happened, Input, Submit
+from builder_framework.service.inputs import Cancel, Happened, Input, LaunchUnsure, Submit
 from builder_framework.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -44,21 +44,6 @@ log = logging.getLogger(__name__)
 _TICK = 0.25
 _MAX_BATCH = 500
 _RETRY_SUBSCRIBED = 1.0
-# Offers come again as soon as REVIVE is sent; until then nobody needs them.
-_REFUSE_IDLE = 3600.0
-# An agent whose free resources grew is offered at once whatever the filter says; this is only
-# for what did not change.
-_REFUSE_UNFIT = 30.0
-_REFUSE_SHORT = 1.0
-
-
-@dataclass(frozen=True)
-class LoopPolicy:
-    """`executor_resources`: what the executor itself takes on top of a build's resources."""
-
-    machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
-    executor_resources: Resources = field(default_factory=lambda: Resources(0.1, 128.0, 0.0))
-    slots_per_agent: int = 8
 
 
 @dataclass(frozen=True)
@@ -92,11 +77,8 @@ class Loop:
         self._inbox: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
         self._reconciliation = Reconciliation()
-        self._offers: dict[str, offers.Offer] = {}
-        self._launching: list[offers.Match] = []
-        self._offers_wanted = False
-        self._revive = False
         self.board = WaitingBoard()
+        self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
         self.active: dict[str, Build] = {}
         self.subscribed = False
         self.framework_id: str | None = None
@@ -148,11 +130,10 @@ class Loop:
 
     def _turn(self, items: list[Input]) -> None:
         batch = Batch(self.active, self._store, self._clock(), self._policy.machine)
-        self._launching = []
         for item in items:
             self._handle(item, batch)
         self._fire_timers(batch)
-        self._place(batch)
+        self._desk.place(batch, self.framework_id)
         try:
             batch.store()
         except StoreUnavailableError as error:
@@ -181,11 +162,13 @@ class Loop:
                 case cl.StatusUpdate():
                     self._on_status(item, batch)
                 case cl.OffersReceived():
-                    self._offers.update({offer.id: offer for offer in item.offers})
+                    self._desk.receive(item.offers, batch.now)
                 case cl.Subscribed():
                     self._on_subscribed(item, batch)
                 case cl.Disconnected():
                     self._on_disconnected()
+                case LaunchUnsure():
+                    self._on_launch_unsure(item, batch)
         except BuilderError as error:
             self._refuse(item, error)
         except Exception:
@@ -209,11 +192,7 @@ class Loop:
         for item in items:
             if isinstance(item, (Submit, Cancel, Happened)):
                 self._refuse(item, error)
-        agents = offers.merge(list(self._offers.values()))
-        self._offers.clear()
-        matched = {m.agent.first.agent_id: m.agent for m in self._launching}
-        for agent in (*agents, *matched.values()):
-            self._decline(agent, _REFUSE_SHORT)
+        self._desk.give_back()
         # What the master said without asking for an acknowledgement is not said again.
         if self.subscribed:
             self._reconciliation.begin(self._tasks(), batch.now)
@@ -232,15 +211,15 @@ class Loop:
             reply.resolve()
         for update in batch.acknowledge:
             self._dispatcher.call(partial(self._cluster.acknowledge, update))
-        self._launch(batch)
+        self._desk.launch(batch)
         for effect in batch.effects:
             self._carry_out(effect)
         for then in batch.afterwards:
             then()
         for build_id in batch.builds:
             self._hooks.changed(build_id)
-        self._steer_offers(batch)
         if self.subscribed:
+            self._desk.steer(batch)
             for tasks in self._reconciliation.due(batch.now):
                 self._dispatcher.call(partial(self._cluster.reconcile, tasks))
 
@@ -262,7 +241,7 @@ class Loop:
         if key is not None:
             batch.use_key(owner, item.event.build_id, key)
         batch.replies.append((item.reply, item.event.build_id))
-        self._revive = True
+        self._desk.wish()
 
     def _on_cancel(self, item: Cancel, batch: Batch) -> None:
         build = batch.get(item.build_id)
@@ -277,12 +256,8 @@ class Loop:
             self._store.save_framework_id(item.framework_id)
         self.framework_id = item.framework_id
         self.subscribed = True
-        self._offers.clear()
-        self.board.clear()
+        self._desk.renew()
         self._reconciliation.begin(self._tasks(), batch.now)
-        # Whatever the master remembers of our wishes, say them again.
-        self._offers_wanted = True
-        self._revive = True
 
     def _tasks(self) -> list[tuple[str, str]]:
         """(task id, agent id) of every attempt that may have a task."""
@@ -294,8 +269,7 @@ class Loop:
 
     def _on_disconnected(self) -> None:
         self.subscribed = False
-        self._offers.clear()
-        self.board.clear()
+        self._desk.renew()
         self._reconciliation.end()
 
     def _on_status(self, update: cl.StatusUpdate, batch: Batch) -> None:
@@ -324,101 +298,24 @@ class Loop:
         if update.uuid is not None:
             batch.acknowledge.append(update)
 
+    def _on_launch_unsure(self, item: LaunchUnsure, batch: Batch) -> None:
+        """Ask for the tasks; and were the offers not used, they would stay out for ever."""
+        tasks = [(x.attempt.task_id, x.attempt.placement.agent_id) for x in item.launches]
+        self._reconciliation.ask(tasks, batch.now)
+        self._desk.decline(item.agent)
+
     def _fire_timers(self, batch: Batch) -> None:
         for build_id in list(self.active):
             timer = machine.next_timer(batch.get(build_id), self._policy.machine)
             if timer is not None and timer[0] <= batch.now:
                 batch.step(build_id, timer[1])
 
-    # -- offers --------------------------------------------------------------------------------
-
-    def _queue(self, batch: Batch) -> list[Build]:
-        """Builds to place now, in order, as this turn sees them."""
-        seen = {**self.active, **batch.builds}
-        return [b for b in queue_order(seen.values()) if b.not_before <= batch.now]
-
-    def _place(self, batch: Batch) -> None:
-        if not self._offers or self.framework_id is None:
-            return
-        overhead = self._policy.executor_resources
-        result = offers.match(
-            [to_match(build, overhead) for build in self._queue(batch)],
-            list(self._offers.values()),
-            now=batch.now,
-            slots_in_use=self._slots_in_use(batch),
-            slots_per_agent=self._policy.slots_per_agent,
-        )
-        self._offers.clear()
-        self._launching = list(result.matches)
-        for found in result.matches:
-            batch.step(found.build_id, ev.Placed(self._placement(found, batch)))
-        self.board.refused(result.refusals, batch.now)
-        refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
-        for agent in result.unused:
-            self._decline(agent, refuse)
-
-    def _placement(self, found: offers.Match, batch: Batch) -> Placement:
-        offer = found.agent.first
-        number = len(batch.get(found.build_id).attempts) + 1
-        return Placement(
-            agent_id=offer.agent_id,
-            hostname=offer.hostname,
-            agent_url=offer.agent_url,
-            slot=found.slot,
-            executor_id=f"builder.{found.build_id}.{number}",
-            framework_id=self.framework_id or "",
-        )
-
-    def _slots_in_use(self, batch: Batch) -> Mapping[str, frozenset[int]]:
-        used: dict[str, set[int]] = defaultdict(set)
-        for build in {**self.active, **batch.builds}.values():
-            if build.state in ON_AGENT and build.current is not None:
-                used[build.current.placement.agent_id].add(build.current.placement.slot)
-        return {agent_id: frozenset(slots) for agent_id, slots in used.items()}
-
-    def _launch(self, batch: Batch) -> None:
-        """One ACCEPT per agent, with all its tasks."""
-        by_agent: dict[str, list[offers.Match]] = defaultdict(list)
-        for found in self._launching:
-            by_agent[found.agent.first.agent_id].append(found)
-        waiting = bool(self._queue(batch))
-        for matches in by_agent.values():
-            builds = [batch.builds[found.build_id] for found in matches]
-            launches = [cl.Launch(build, build.attempts[-1]) for build in builds]
-            refuse = _REFUSE_UNFIT if waiting else _REFUSE_IDLE
-            agent = matches[0].agent
-            self._dispatcher.call(
-                partial(self._cluster.launch, agent, launches, refuse),
-                partial(self._not_launched, launches),
-            )
-
-    def _not_launched(self, launches: list[cl.Launch]) -> None:
-        for launch in launches:
-            message = "the launch was not sent: the subscription ended"
-            event = ev.TaskMissing(launch.attempt.number, message)
-            self.post(Happened(launch.build.id, event))
-
-    def _decline(self, agent: offers.AgentOffer, refuse: float) -> None:
-        self._dispatcher.call(partial(self._cluster.decline, [agent], refuse))
-
-    def _steer_offers(self, batch: Batch) -> None:
-        """Take part in allocation only while something waits; a new wish clears old filters."""
-        if not self.subscribed:
-            return
-        wanted = bool(self._queue(batch))
-        if wanted and (self._revive or not self._offers_wanted):
-            self._dispatcher.call(self._cluster.revive)
-        elif not wanted and self._offers_wanted:
-            self._dispatcher.call(self._cluster.suppress)
-        self._offers_wanted = wanted
-        self._revive = False
-
     # -- effects -------------------------------------------------------------------------------
 
     def _carry_out(self, effect: fx.Effect) -> None:
         match effect:
             case fx.Launch():
-                # Sent by _launch, together with the agent's other tasks.
+                # Sent by the offer desk, together with the agent's other tasks.
                 pass
             case fx.Kill(task_id, agent_id):
                 self._dispatcher.call(partial(self._cluster.kill, task_id, agent_id or None))

@@ -1,7 +1,8 @@
 """Carries out calls to the master, one after the other, off the serial loop.
 
 In order, so that a reconciliation never overtakes the launch it asks about. A call that fails is
-never repeated here: timers, reconciliation and Mesos' own retries bring it up again.
+not repeated here: whoever made it says what follows, or timers and Mesos' own retries bring it up
+again.
 """
 
 from __future__ import annotations
@@ -10,18 +11,27 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from builder_framework.errors import BuilderError, NotSubscribedError
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Call:
+    """`not_sent` runs when it certainly did not leave us, `unsure` when nobody knows."""
+
+    make: Callable[[], None]
+    not_sent: Callable[[], None] | None = None
+    unsure: Callable[[], None] | None = None
+
+
 class Dispatcher:
     """A queue of calls and the one thread that makes them."""
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[tuple[Callable[[], None], Callable[[], None] | None] | None]
-        self._calls = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
     def start(self) -> None:
@@ -38,20 +48,29 @@ class Dispatcher:
         """Whether calls are being made."""
         return self._thread.is_alive()
 
-    def call(self, make: Callable[[], None], not_sent: Callable[[], None] | None = None) -> None:
-        """Queue a call; `not_sent` is run when it certainly did not leave this process."""
-        self._calls.put((make, not_sent))
+    def call(
+        self,
+        make: Callable[[], None],
+        *,
+        not_sent: Callable[[], None] | None = None,
+        unsure: Callable[[], None] | None = None,
+    ) -> None:
+        """Queue a call; see `Call`."""
+        self._calls.put(Call(make, not_sent, unsure))
 
     def _run(self) -> None:
-        while (item := self._calls.get()) is not None:
-            make, not_sent = item
+        while (call := self._calls.get()) is not None:
+            then: Callable[[], None] | None = None
             try:
-                make()
+                call.make()
             except NotSubscribedError as error:
                 log.info("%s", error)
-                if not_sent is not None:
-                    not_sent()
+                then = call.not_sent
             except BuilderError as error:
                 log.warning("%s", error)
+                then = call.unsure
             except Exception:
                 log.exception("a call to the master failed unexpectedly")
+                then = call.unsure
+            if then is not None:
+                then()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from builder_framework.cluster import ClusterInput
+from builder_framework.cluster import ClusterInput, Launch
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build
+from builder_framework.domain.offers import AgentOffer
 from builder_framework.errors import BuilderError
 from builder_framework.ports import Idempotency
 
@@ -57,4 +58,12 @@ class Happened:
     reply: Reply | None = None
 
 
-Input = ClusterInput | Submit | Cancel | Happened
+@dataclass(frozen=True)
+class LaunchUnsure:
+    """Nobody knows whether the master got these launches on this agent's offers."""
+
+    agent: AgentOffer
+    launches: tuple[Launch, ...]
+
+
+Input = ClusterInput | Submit | Cancel | Happened | LaunchUnsure

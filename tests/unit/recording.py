@@ -16,7 +16,7 @@ from builder_framework.domain.model import Attempt, Resources
 from builder_framework.domain.offers import AgentOffer, Offer
 from builder_framework.errors import NotSubscribedError, SandboxError
 from builder_framework.service.builds import BuildService, Parts
-from builder_framework.service.core import LoopPolicy
+from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import LogStore
 from builder_framework.store.sql import SqlStore
 
@@ -27,12 +27,16 @@ class RecordingCluster:
     def __init__(self) -> None:
         self.calls: list[tuple[str, Any]] = []
         self.refuse: Exception | None = None
+        self.refuse_next: Exception | None = None
+        self.refused = 0
         self._changed = threading.Condition()
 
     def _record(self, name: str, arguments: Any) -> None:
         with self._changed:
-            if self.refuse is not None:
-                raise self.refuse
+            error, self.refuse_next = self.refuse or self.refuse_next, None
+            if error is not None:
+                self.refused += 1
+                raise error
             self.calls.append((name, arguments))
             self._changed.notify_all()
 
@@ -98,8 +102,13 @@ class Bench:
             subscribed=lambda: True,
             fatal=self.fatal.append,
         )
-        self.service = BuildService(parts, policy or LoopPolicy(), time.time)
+        self.ahead = 0.0
+        self.service = BuildService(parts, policy or LoopPolicy(), self.clock)
         self.service.start()
+
+    def clock(self) -> float:
+        """The time, `ahead` seconds in the future."""
+        return time.time() + self.ahead
 
     def subscribe(self) -> None:
         self.service.post(Subscribed("framework-1"))

@@ -12,7 +12,12 @@ import pytest
 from builder_framework.cluster import Disconnected, OffersReceived, StatusUpdate
 from builder_framework.domain.model import BuildRequest, Constraint, GitSource, Resources
 from builder_framework.domain.states import State
-from builder_framework.errors import ConflictError, NotFoundError, StoreUnavailableError
+from builder_framework.errors import (
+    CallError,
+    ConflictError,
+    NotFoundError,
+    StoreUnavailableError,
+)
 from builder_framework.ports import BuildView, Idempotency, ListQuery
 from builder_framework.protocol import Outcome, Phase, PushedImage, Reason, Report, encode_report
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer, until
@@ -142,6 +147,34 @@ def test_a_launch_that_was_not_sent_is_placed_again(bench: Bench) -> None:
     assert bench.service.get(view.build.id).build.current.number == 2  # type: ignore[union-attr]
 
 
+def test_a_launch_that_nobody_knows_of_is_asked_about_and_its_offer_given_back(
+    bench: Bench,
+) -> None:
+    """The answer to ACCEPT got lost; without asking, the build would wait for its staging time."""
+    bench.subscribe()
+    view = submit(bench)
+    bench.cluster.wait_for("revive")
+    bench.cluster.calls.clear()
+    bench.cluster.refuse_next = CallError("ACCEPT got no answer")
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: bench.cluster.refused > 0)
+    bench.cluster.wait_for("decline")
+    assert bench.cluster.wait_for("reconcile") == [(f"{view.build.id}.1", "a1")]
+    answer = StatusUpdate(f"{view.build.id}.1", "a1", "TASK_GONE", reason="REASON_RECONCILIATION")
+    bench.service.post(answer)
+    until(lambda: state(bench, view) is State.QUEUED)
+
+
+def test_an_offer_is_given_back_though_the_first_try_failed(bench: Bench) -> None:
+    bench.subscribe()
+    bench.cluster.wait_for("suppress")
+    bench.cluster.refuse_next = CallError("DECLINE got no answer")
+    bench.service.post(OffersReceived((offer("a7"),)))
+    agents, _ = bench.cluster.wait_for("decline")
+    assert [agent.first.agent_id for agent in agents] == ["a7"]
+    assert bench.cluster.refused == 1
+
+
 def test_offers_are_wanted_only_while_something_waits(bench: Bench) -> None:
     bench.subscribe()
     bench.cluster.wait_for("suppress")
@@ -151,6 +184,18 @@ def test_offers_are_wanted_only_while_something_waits(bench: Bench) -> None:
     bench.service.post(OffersReceived((offer("a1"), offer("a2"))))
     bench.cluster.wait_for("suppress")
     assert sorted(bench.cluster.names()) == ["decline", "launch", "suppress"]
+
+
+def test_a_wish_for_offers_that_got_lost_is_repeated(bench: Bench) -> None:
+    """Calls may fail without the subscription ending; suppressed for ever, nothing would start."""
+    bench.subscribe()
+    bench.cluster.wait_for("suppress")
+    bench.cluster.refuse = CallError("REVIVE got no answer")
+    submit(bench)
+    until(lambda: bench.cluster.refused > 0)
+    bench.cluster.refuse = None
+    bench.ahead = 61.0
+    bench.cluster.wait_for("revive")
 
 
 def test_every_offer_is_answered_when_nothing_waits(bench: Bench) -> None:

@@ -1,0 +1,177 @@
+"""The offer desk: every offer is used or given back, and asked for only while something waits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from builder_framework import cluster as cl
+from builder_framework.domain import events as ev
+from builder_framework.domain import machine, offers
+from builder_framework.domain.model import Build, Placement, Resources
+from builder_framework.domain.states import ON_AGENT
+from builder_framework.service.batch import Batch
+from builder_framework.service.board import WaitingBoard, queue_order, to_match
+from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.inputs import Happened, Input, LaunchUnsure
+
+# Offers come again as soon as REVIVE is sent; until then nobody needs them.
+_REFUSE_IDLE = 3600.0
+# An agent whose free resources grew is offered at once whatever the filter says; this is only
+# for what did not change.
+_REFUSE_UNFIT = 30.0
+_REFUSE_SHORT = 1.0
+# Calls are not repeated when they fail, but a REVIVE that got lost would stop everything.
+_REVIVE_AGAIN = 60.0
+
+
+@dataclass(frozen=True)
+class LoopPolicy:
+    """`executor_resources`: what the executor itself takes on top of a build's resources."""
+
+    machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
+    executor_resources: Resources = field(default_factory=lambda: Resources(0.1, 128.0, 0.0))
+    slots_per_agent: int = 8
+
+
+class OfferDesk:
+    """Belongs to the loop and is used by its thread only."""
+
+    def __init__(
+        self,
+        cluster: cl.Cluster,
+        dispatcher: Dispatcher,
+        policy: LoopPolicy,
+        board: WaitingBoard,
+        post: Callable[[Input], None],
+    ) -> None:
+        self._cluster = cluster
+        self._dispatcher = dispatcher
+        self._policy = policy
+        self._board = board
+        self._post = post
+        self._offers: dict[str, offers.Offer] = {}
+        self._matches: Sequence[offers.Match] = ()
+        self._taking_part = False
+        self._wished = False
+        self._heard_at = 0.0
+
+    def receive(self, received: Sequence[offers.Offer], now: float) -> None:
+        """Offers came in; the turn at hand answers them."""
+        self._offers.update({offer.id: offer for offer in received})
+        self._heard_at = now
+
+    def renew(self) -> None:
+        """A subscription began or ended: all offers are void, what agents lacked says nothing.
+
+        Whatever the master remembers of our wishes is said again.
+        """
+        self._offers.clear()
+        self._board.clear()
+        self._taking_part = True
+        self._wished = True
+
+    def wish(self) -> None:
+        """A new build wants all offers, the refused ones too."""
+        self._wished = True
+
+    def place(self, batch: Batch, framework_id: str | None) -> None:
+        """Match what waits with what is offered; the rest is given back at once."""
+        self._matches = ()
+        if not self._offers or framework_id is None:
+            return
+        overhead = self._policy.executor_resources
+        result = offers.match(
+            [to_match(build, overhead) for build in _queue(batch)],
+            list(self._offers.values()),
+            now=batch.now,
+            slots_in_use=_slots_in_use(batch),
+            slots_per_agent=self._policy.slots_per_agent,
+        )
+        self._offers.clear()
+        self._matches = result.matches
+        for found in result.matches:
+            batch.step(found.build_id, ev.Placed(_placement(found, batch, framework_id)))
+        self._board.refused(result.refusals, batch.now)
+        refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
+        for agent in result.unused:
+            self.decline(agent, refuse)
+
+    def give_back(self) -> None:
+        """The turn could not be stored: what it matched is not launched."""
+        for agent in {match.agent.first.agent_id: match.agent for match in self._matches}.values():
+            self.decline(agent)
+        self._matches = ()
+
+    def launch(self, batch: Batch) -> None:
+        """The turn is stored: one ACCEPT per agent, with all its tasks."""
+        by_agent: dict[str, list[offers.Match]] = defaultdict(list)
+        for found in self._matches:
+            by_agent[found.agent.first.agent_id].append(found)
+        refuse = _REFUSE_UNFIT if _queue(batch) else _REFUSE_IDLE
+        for matches in by_agent.values():
+            builds = [batch.builds[found.build_id] for found in matches]
+            launches = tuple(cl.Launch(build, build.attempts[-1]) for build in builds)
+            agent = matches[0].agent
+            self._dispatcher.call(
+                partial(self._cluster.launch, agent, launches, refuse),
+                not_sent=partial(self._not_launched, launches),
+                unsure=partial(self._post, LaunchUnsure(agent, launches)),
+            )
+
+    def _not_launched(self, launches: Sequence[cl.Launch]) -> None:
+        for launch in launches:
+            message = "the launch was not sent: the subscription ended"
+            event = ev.TaskMissing(launch.attempt.number, message)
+            self._post(Happened(launch.build.id, event))
+
+    def decline(
+        self, agent: offers.AgentOffer, refuse: float = _REFUSE_SHORT, tries: int = 3
+    ) -> None:
+        """An offer that is not given back is held until the subscription ends: try more than once.
+
+        Declining an offer that is gone already does no harm.
+        """
+        again = partial(self.decline, agent, refuse, tries - 1) if tries > 1 else None
+        self._dispatcher.call(partial(self._cluster.decline, [agent], refuse), unsure=again)
+
+    def steer(self, batch: Batch) -> None:
+        """Take part in allocation only while something waits; a new wish clears old filters."""
+        wanted = bool(_queue(batch))
+        overdue = batch.now - self._heard_at > _REVIVE_AGAIN
+        if wanted and (self._wished or not self._taking_part or overdue):
+            self._heard_at = batch.now
+            self._dispatcher.call(self._cluster.revive)
+        elif not wanted and self._taking_part:
+            self._dispatcher.call(self._cluster.suppress)
+        self._taking_part = wanted
+        self._wished = False
+
+
+def _queue(batch: Batch) -> list[Build]:
+    """Builds to place now, in order, as this turn sees them."""
+    seen = {**batch.active, **batch.builds}
+    return [build for build in queue_order(seen.values()) if build.not_before <= batch.now]
+
+
+def _placement(found: offers.Match, batch: Batch, framework_id: str) -> Placement:
+    offer = found.agent.first
+    number = len(batch.get(found.build_id).attempts) + 1
+    return Placement(
+        agent_id=offer.agent_id,
+        hostname=offer.hostname,
+        agent_url=offer.agent_url,
+        slot=found.slot,
+        executor_id=f"builder.{found.build_id}.{number}",
+        framework_id=framework_id,
+    )
+
+
+def _slots_in_use(batch: Batch) -> Mapping[str, frozenset[int]]:
+    used: dict[str, set[int]] = defaultdict(set)
+    for build in {**batch.active, **batch.builds}.values():
+        if build.state in ON_AGENT and build.current is not None:
+            used[build.current.placement.agent_id].add(build.current.placement.slot)
+    return {agent_id: frozenset(slots) for agent_id, slots in used.items()}
