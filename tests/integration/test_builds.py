@@ -140,7 +140,7 @@ def test_a_private_repository_is_cloned_with_its_password(
 def test_two_builds_run_at_once_on_two_agents(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
-    url = repository(cluster, name, "RUN echo it runs && sleep 4")
+    url = repository(cluster, name, "RUN echo it runs && sleep 6")
     racks = [["rack", "EQUALS", "a"], ["rack", "LIKE", "b|c"]]
     ids = [
         framework.submit(url, f"{name}:{n}", constraints=[rack], build_args={"N": str(n)})
@@ -331,18 +331,18 @@ def test_cancel_of_a_build_that_is_over_is_refused(
 def test_the_log_is_live_and_outlives_the_executor(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
-    steps = "for n in 1 2 3 4 5 6; do echo line $n; sleep 1; done"
+    steps = "for n in 1 2 3 4 5 6 7 8 9; do echo line $n; sleep 1; done"
     build_id = framework.submit(repository(cluster, name, f"RUN {steps}"), f"{name}:1")
     until(lambda: "line 1\n" in framework.log(build_id), "no line came")
     seen = framework.log(build_id)
-    assert "line 6\n" not in seen
+    assert "line 9\n" not in seen
     assert framework.get(build_id)["state"] == "RUNNING"
     framework.succeeded(build_id)
     until(lambda: framework.get(build_id)["log"]["complete"], "the log is not complete")
     until(lambda: not containers(cluster), "the executor's container is still there")
     whole = framework.log(build_id)
     assert whole.startswith(seen)
-    assert all(f"line {n}\n" in whole for n in range(1, 7))
+    assert all(f"line {n}\n" in whole for n in range(1, 10))
 
 
 def _events(framework: Framework, build_id: str, **headers: str) -> list[tuple[str, str, Any]]:
