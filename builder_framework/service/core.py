@@ -206,6 +206,7 @@ class Loop:
                 self.active[build_id] = build
             if build.state is not State.QUEUED:
                 self.board.forget(build_id)
+            _tell(batch.previous[build_id], build)
         for reply, build_id in batch.replies:
             reply.build = batch.get(build_id)
             reply.resolve()
@@ -325,3 +326,24 @@ class Loop:
                 )
             case fx.CollectLog(build_id):
                 self._hooks.follow_log(build_id)
+
+
+def _tell(previous: Build | None, build: Build) -> None:
+    """One line for each change of state or phase, for whoever reads the log at night."""
+    if previous is not None and (previous.state, previous.phase) == (build.state, build.phase):
+        return
+    facts = [build.state.value]
+    if build.phase is not None:
+        facts.append(build.phase.value)
+    if build.state is State.QUEUED and previous is None:
+        facts.append(f"from {build.owner}: {', '.join(build.request.images)}")
+    if build.state is State.STAGING and build.current is not None:
+        place = build.current.placement
+        facts.append(f"attempt {build.current.number} on {place.hostname} ({place.agent_id})")
+    if build.reason is not None:
+        facts.append(build.reason.value)
+    if build.message:
+        facts.append(build.request.redactor().text(build.message))
+    if build.state is State.SUCCEEDED and build.result.digest:
+        facts.append(build.result.digest)
+    log.info("build %s: %s", build.id, " ".join(facts))

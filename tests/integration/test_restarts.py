@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from devcluster import Cluster
-from tests.integration.harness import Framework, pull, until
+from tests.integration.harness import Framework, paused, pull, until
 
 pytestmark = pytest.mark.integration
 
@@ -79,6 +79,24 @@ def test_a_build_goes_on_while_the_master_is_away(
     finished_once(framework, cluster, build_id, name)
     framework.succeeded(queued)
     framework.wait_ready()
+
+
+def test_a_build_on_an_agent_that_is_out_of_reach_goes_on_when_it_is_back(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    """The agent is frozen for longer than the master waits for it; its container is not."""
+    dockerfile = f"FROM {cluster.base_image}\nENV TEST={name}\nRUN echo it runs && sleep 30\n"
+    url = cluster.git.create_repository(name, {"Dockerfile": dockerfile})
+    build_id = framework.submit(url, f"{name}:1", constraints=[["rack", "EQUALS", "b"]])
+    until(lambda: "it runs" in framework.log(build_id), "the build does not run")
+    (agent,) = [agent for agent in cluster.agents if agent.attributes["rack"] == "b"]
+    with paused(agent):
+        away = framework.wait_state(build_id, "UNREACHABLE")
+        assert away["phase"] == "BUILDING"
+    framework.wait_state(build_id, "RUNNING")
+    build = framework.succeeded(build_id)
+    assert len(build["attempts"]) == 1
+    assert pull(cluster, name, "1").digest == build["result"]["digest"]
 
 
 def test_a_build_whose_agent_was_killed_ends_with_the_truth(

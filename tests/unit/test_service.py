@@ -20,6 +20,7 @@ from builder_framework.errors import (
 )
 from builder_framework.ports import BuildView, Idempotency, ListQuery
 from builder_framework.protocol import Outcome, Phase, PushedImage, Reason, Report, encode_report
+from builder_framework.redact import Secret
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer, until
 
 REQUEST = BuildRequest(
@@ -111,6 +112,27 @@ def test_nothing_is_launched_or_acknowledged_that_is_not_stored(
     assert state(bench, view) is State.QUEUED
     bench.service.post(OffersReceived((offer(),)))
     bench.cluster.wait_for("launch")
+
+
+def test_the_log_tells_each_change_and_no_secret(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    bench.subscribe()
+    git = replace(REQUEST.git, username="ann", password=Secret("git-canary"))
+    view = submit(bench, git=git)
+    bench.service.post(OffersReceived((offer(),)))
+    bench.cluster.wait_for("launch")
+    failed = Report(
+        outcome=Outcome.FAILED, reason=Reason.GIT_FAILED, message="cannot read git-canary"
+    )
+    bench.service.post(news(view, "TASK_FAILED", failed))
+    until(lambda: state(bench, view) is State.FAILED)
+    until(lambda: "git_failed" in caplog.text)
+    told = [line for line in caplog.messages if view.build.id in line]
+    assert [line.split()[2] for line in told[:3]] == ["QUEUED", "STAGING", "FAILED"]
+    assert "cannot read ***" in told[2]
+    assert "git-canary" not in caplog.text
 
 
 def test_a_restart_takes_up_where_it_was(bench: Bench, tmp_path: Path) -> None:
