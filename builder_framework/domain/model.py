@@ -15,8 +15,8 @@ from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import Phase, PushedImage, Reason, RegistryAuth
 from builder_framework.redact import Redactor, Secret
 
-# Crockford's base32 without vowels' look-alikes: safe in URLs, shells, image tags and Mesos ids
-# (`/`, `\`, `.` and control characters are what Mesos' common/validation.cpp refuses).
+# Crockford's base32: no letters that look like digits, and safe in URLs, shells, image tags and
+# Mesos ids (which refuse `/`, `\`, control characters, `.` and `..`: common/validation.cpp).
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LENGTH = 16
 _BUILD_ID = re.compile(rf"[{_ID_ALPHABET}]{{{_ID_LENGTH}}}")

@@ -46,7 +46,7 @@ _SUBSCRIBE_TIMEOUT = 30.0
 
 
 class Listener(Protocol):
-    """Whoever wants to hear from the driver; pymesos' callbacks plus `broken`."""
+    """Whoever hears from the driver: pymesos' Scheduler callbacks, and this one."""
 
     def broken(self, message: str) -> None:
         """The driver can never subscribe again without somebody's help."""
@@ -58,7 +58,7 @@ class SchedulerDriver(MesosSchedulerDriver):  # type: ignore[misc]
 
     def __init__(
         self,
-        scheduler: Any,
+        scheduler: Listener,
         framework: Mapping[str, Any],
         master: str,
         *,

@@ -25,9 +25,8 @@ class Batch:
     policy: machine.MachinePolicy
     builds: dict[str, Build] = field(default_factory=dict)
     previous: dict[str, Build | None] = field(default_factory=dict)
-    keys: dict[tuple[str, str], Idempotency] = field(default_factory=dict)
+    keys: dict[tuple[str, str], KnownKey] = field(default_factory=dict)
     key_of: dict[str, Idempotency] = field(default_factory=dict)
-    made_by_key: dict[tuple[str, str], str] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     acknowledge: list[StatusUpdate] = field(default_factory=list)
     replies: list[tuple[Reply, str]] = field(default_factory=list)
@@ -52,15 +51,11 @@ class Batch:
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:
         """What an idempotency key was used for, this turn's submissions included."""
-        if (owner, key) in self.keys:
-            used = self.keys[owner, key]
-            return KnownKey(used.fingerprint, self.made_by_key[owner, key])
-        return self.database.known_key(owner, key)
+        return self.keys.get((owner, key)) or self.database.known_key(owner, key)
 
     def use_key(self, owner: str, build_id: str, idempotency: Idempotency) -> None:
         """Bind a key to a build that this turn makes."""
-        self.keys[owner, idempotency.key] = idempotency
-        self.made_by_key[owner, idempotency.key] = build_id
+        self.keys[owner, idempotency.key] = KnownKey(idempotency.fingerprint, build_id)
         self.key_of[build_id] = idempotency
 
     def store(self) -> None:
