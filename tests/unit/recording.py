@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder_framework.cluster import Launch, StatusUpdate, Subscribed
+from builder_framework.cluster import Launch, Sandboxes, StatusUpdate, Subscribed
 from builder_framework.domain.model import Attempt, Resources
 from builder_framework.domain.offers import AgentOffer, Offer
 from builder_framework.errors import NotSubscribedError, SandboxError
@@ -89,7 +89,12 @@ class NoSandboxes:
 class Bench:
     """A service on a real SQLite store, and the cluster it speaks to."""
 
-    def __init__(self, directory: Path, policy: LoopPolicy | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        policy: LoopPolicy | None = None,
+        sandboxes: Sandboxes | None = None,
+    ) -> None:
         self.directory = directory
         self.cluster = RecordingCluster()
         self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}")
@@ -98,7 +103,7 @@ class Bench:
             store=self.store,
             logs=LogStore(directory / "logs"),
             cluster=self.cluster,
-            sandboxes=NoSandboxes(),
+            sandboxes=sandboxes or NoSandboxes(),
             subscribed=lambda: True,
             fatal=self.fatal.append,
         )
