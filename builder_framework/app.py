@@ -21,6 +21,7 @@ from builder_framework.cluster import ClusterInput
 from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import Resources
 from builder_framework.errors import BuilderError, ConfigError, FieldProblem
+from builder_framework.mesos.agents import AgentWorkDirs
 from builder_framework.mesos.driver import SchedulerDriver
 from builder_framework.mesos.gateway import MesosCluster
 from builder_framework.mesos.offerbook import OfferBook
@@ -76,7 +77,12 @@ class Application:
         parts = Parts(
             store=self._store,
             logs=LogStore(settings.data_dir / "logs"),
-            cluster=MesosCluster(self._driver, offers, _executor_template(settings)),
+            cluster=MesosCluster(
+                self._driver,
+                offers,
+                _executor_template(settings),
+                AgentWorkDirs() if settings.survive_agent_restarts else None,
+            ),
             sandboxes=AgentSandboxes(),
             subscribed=lambda: self._driver.subscribed,
             fatal=self._fatal,

@@ -114,6 +114,11 @@ class Settings(BaseModel):
     kill_grace_period: Seconds = Field(
         10.0, description="Seconds a build has to stop before it is killed hard."
     )
+    survive_agent_restarts: bool = Field(
+        True,
+        description="Mount the agent's checkpoints into executors, so that a restarted agent "
+        "takes running builds over. Without it they end with `executor_lost`.",
+    )
     slots_per_agent: int = Field(
         8, ge=1, le=1000, description="Builds (and cache volumes) per agent at most."
     )

@@ -19,6 +19,7 @@ from addict import Dict
 from pymesos import Executor, decode_data
 
 from executor.cancel import Stop
+from executor.checkpoint import make_recoverable
 from executor.driver import ExecutorDriver, duration
 from executor.engine import Engines
 from executor.task import Task
@@ -73,6 +74,7 @@ class BuildExecutor(Executor):  # type: ignore[misc]
     def run(self, token: str | None = None) -> int:
         """Serve until the last task has ended, or somebody says so. Returns the exit code."""
         driver = self._driver = ExecutorDriver(self, self, token)
+        make_recoverable()
         driver.start()
         try:
             self._wait()

@@ -8,6 +8,7 @@ from builder_framework.cluster import Launch, StatusUpdate
 from builder_framework.domain.offers import AgentOffer
 from builder_framework.errors import NotSubscribedError
 from builder_framework.mesos import translate
+from builder_framework.mesos.agents import AgentWorkDirs
 from builder_framework.mesos.driver import SchedulerDriver
 from builder_framework.mesos.offerbook import OfferBook
 
@@ -16,11 +17,17 @@ class MesosCluster:
     """See `cluster.Cluster`."""
 
     def __init__(
-        self, driver: SchedulerDriver, offers: OfferBook, template: translate.ExecutorTemplate
+        self,
+        driver: SchedulerDriver,
+        offers: OfferBook,
+        template: translate.ExecutorTemplate,
+        work_dirs: AgentWorkDirs | None = None,
     ) -> None:
+        """`work_dirs`: asked so that restarted agents take executors over; None: they do not."""
         self._driver = driver
         self._offers = offers
         self._template = template
+        self._work_dirs = work_dirs
 
     def launch(self, agent: AgentOffer, launches: Sequence[Launch], refuse_seconds: float) -> None:
         ids = [offer.id for offer in agent.offers]
@@ -29,8 +36,16 @@ class MesosCluster:
             # A new subscription came between matching and now.
             raise NotSubscribedError("ACCEPT was not sent: the offers are void")
         pool = translate.pool_of(raw)
-        tasks = [translate.task_info(launch, self._template, pool) for launch in launches]
+        checkpoints = self._checkpoints(agent)
+        tasks = [
+            translate.task_info(launch, self._template, pool, checkpoints) for launch in launches
+        ]
         self._driver.accept(ids, tasks, refuse_seconds)
+
+    def _checkpoints(self, agent: AgentOffer) -> str | None:
+        if self._work_dirs is None:
+            return None
+        return self._work_dirs.checkpoints(agent.first.agent_id, agent.first.agent_url)
 
     def decline(self, agents: Sequence[AgentOffer], refuse_seconds: float) -> None:
         ids = [offer.id for agent in agents for offer in agent.offers]

@@ -23,6 +23,9 @@ from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, GitSpe
 RawResource = Mapping[str, Any]
 """A Resource message of an offer, as it came."""
 
+CHECKPOINTS = "/mnt/mesos/checkpoints"
+"""Where the executor expects the agent's checkpoints, when it may have them."""
+
 _SCALARS = ("cpus", "mem", "disk")
 # Mesos' scalars are fixed point with three decimal digits (values.cpp).
 _DIGITS = 3
@@ -178,8 +181,16 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
     )
 
 
-def task_info(launch: Launch, template: ExecutorTemplate, pool: list[dict[str, Any]]) -> Dict:
-    """The TaskInfo of an attempt; takes its resources out of `pool` (see `pool_of`)."""
+def task_info(
+    launch: Launch,
+    template: ExecutorTemplate,
+    pool: list[dict[str, Any]],
+    checkpoints: str | None = None,
+) -> Dict:
+    """The TaskInfo of an attempt; takes its resources out of `pool` (see `pool_of`).
+
+    `checkpoints`: the agent's `WORK_DIR/meta`, mounted for the executor's `checkpoint` module.
+    """
     attempt = launch.attempt
     task = Dict()
     task.name = f"build {launch.build.id}"
@@ -187,6 +198,10 @@ def task_info(launch: Launch, template: ExecutorTemplate, pool: list[dict[str, A
     task.agent_id.value = attempt.placement.agent_id
     task.resources = take(pool, launch.build.request.resources)
     task.executor = _executor_info(attempt.placement, template, pool)
+    if checkpoints is not None:
+        task.executor.container.volumes.append(
+            {"mode": "RW", "container_path": CHECKPOINTS, "host_path": checkpoints}
+        )
     task.kill_policy.grace_period.nanoseconds = _nanoseconds(template.grace_period)
     # In no endpoint of master or agent, unlike ExecutorInfo.data and every environment.
     task.data = base64.b64encode(encode_spec(spec(launch, template))).decode()

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import requests
 
 from devcluster import Cluster
+from tests.integration.conftest import PORT
 from tests.integration.harness import Framework, paused, pull, until
 
 pytestmark = pytest.mark.integration
@@ -99,14 +101,38 @@ def test_a_build_on_an_agent_that_is_out_of_reach_goes_on_when_it_is_back(
     assert pull(cluster, name, "1").digest == build["result"]["digest"]
 
 
-def test_a_build_whose_agent_was_killed_ends_with_the_truth(
-    framework: Framework, cluster: Cluster, name: str
+@pytest.mark.parametrize("seconds", [0, 3])
+def test_a_build_survives_the_restart_of_its_agent(
+    framework: Framework, cluster: Cluster, name: str, seconds: int
 ) -> None:
-    """Mesos' Docker containerizer does not recover executors that speak the HTTP API.
+    """SIGKILL, and Mesos' default of 2 s for executors to come back once the agent is up."""
+    build_id = framework.submit(
+        steady(cluster, name), f"{name}:1", constraints=[["rack", "EQUALS", "a"]]
+    )
+    until(lambda: " line 2\n" in framework.log(build_id), "the build does not run")
+    (agent,) = [agent for agent in cluster.agents if agent.attributes["rack"] == "a"]
+    agent.kill()
+    time.sleep(seconds)
+    agent.start()
+    finished_once(framework, cluster, build_id, name)
+    # And the agent has let go of it.
+    until(
+        lambda: not cluster.engine.docker("ps", "--quiet").strip(),
+        "the executor's container is still there",
+    )
+
+
+def test_without_recovery_a_build_whose_agent_was_killed_ends_with_the_truth(
+    cluster: Cluster, name: str, tmp_path: Path
+) -> None:
+    """By itself Mesos' Docker containerizer does not recover executors of the HTTP API.
 
     A restarted agent ends them ("unknown container"); the build must not hang on that, nor its
     container be left behind.
     """
+    settings = {"BUILDER_SURVIVE_AGENT_RESTARTS": "false", "BUILDER_FRAMEWORK_NAME": "no-recovery"}
+    framework = Framework(cluster, tmp_path, PORT + 5, settings)
+    framework.start()
     build_id = framework.submit(
         steady(cluster, name), f"{name}:1", constraints=[["rack", "EQUALS", "a"]]
     )
@@ -120,6 +146,7 @@ def test_a_build_whose_agent_was_killed_ends_with_the_truth(
         lambda: not cluster.engine.docker("ps", "--quiet").strip(),
         "the executor's container is still there",
     )
+    framework.end(signal.SIGTERM)
 
 
 def test_a_follower_survives_a_restart_of_the_framework(

@@ -19,6 +19,7 @@ from builder_framework.domain.offers import Unavailability
 from builder_framework.mesos import translate
 from builder_framework.protocol import EngineMode, EngineSpec, RegistryAuth, decode_spec
 from builder_framework.redact import Secret
+from executor.checkpoint import CHECKPOINTS
 
 
 def scalar(name: str, value: float, **more: Any) -> dict[str, Any]:
@@ -184,6 +185,17 @@ def test_the_executor_is_a_privileged_container_with_a_volume_of_its_slot() -> N
     (volume,) = executor["container"]["volumes"]
     assert volume["source"]["docker_volume"]["name"] == "builder-cache-10.0.0.7-5051-2"
     assert volume["container_path"] == "/var/lib/docker"
+
+
+def test_the_agents_checkpoints_are_mounted_only_when_known() -> None:
+    """The executor leaves its address there, and a restarted agent takes it over."""
+    template = translate.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",))
+    _, raw = translate.offer(Dict(OFFER))
+    for checkpoints, expected in ((None, []), ("/var/lib/mesos/meta", ["/var/lib/mesos/meta"])):
+        info = translate.task_info(launch(), template, translate.pool_of([raw]), checkpoints)
+        volumes = info.to_dict()["executor"]["container"]["volumes"]
+        found = [v for v in volumes if v["container_path"] == str(CHECKPOINTS)]
+        assert [v["host_path"] for v in found] == expected
 
 
 def test_the_agents_engine_is_mounted_when_chosen() -> None:
