@@ -37,7 +37,7 @@ def test_the_written_address_accepts_connections_again_and_again(tmp_path: Path)
         {"MESOS_CHECKPOINT": "0"},
         {"MESOS_DIRECTORY": ""},
         {"MESOS_DIRECTORY": "/mnt/mesos/sandbox"},
-        {"MESOS_DIRECTORY": f"/work/{RUN}/../../elsewhere"},
+        {"MESOS_DIRECTORY": f"/srv/{RUN}/../../elsewhere"},
     ],
 )
 def test_nothing_is_written_where_it_makes_no_sense(tmp_path: Path, change: dict[str, str]) -> None:
