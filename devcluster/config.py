@@ -156,11 +156,6 @@ class ClusterConfig:
         return self.state_dir / "log"
 
     @property
-    def cache_dir(self) -> Path:
-        """Downloads and made images, shared by every cluster of this user."""
-        return cache_directory()
-
-    @property
     def master_address(self) -> str:
         return self.external_master or f"{self.address}:{self.ports.master}"
 

@@ -29,7 +29,7 @@ class Batch:
     key_of: dict[str, Idempotency] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     acknowledge: list[StatusUpdate] = field(default_factory=list)
-    replies: list[tuple[Reply, str]] = field(default_factory=list)
+    replies: list[tuple[Reply, Build]] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     def get(self, build_id: str) -> Build:

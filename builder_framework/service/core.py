@@ -122,9 +122,7 @@ class Loop:
             items = [self._inbox.get(timeout=_TICK)]
         except queue.Empty:
             return []
-        while len(items) < _MAX_BATCH:
-            if self._inbox.empty():
-                break
+        while len(items) < _MAX_BATCH and not self._inbox.empty():
             items.append(self._inbox.get())
         return items
 
@@ -156,9 +154,9 @@ class Loop:
                 case Cancel():
                     self._on_cancel(item, batch)
                 case Happened():
-                    batch.step(item.build_id, item.event)
+                    build = batch.step(item.build_id, item.event)
                     if item.reply is not None:
-                        batch.replies.append((item.reply, item.build_id))
+                        batch.replies.append((item.reply, build))
                 case cl.StatusUpdate():
                     self._on_status(item, batch)
                 case cl.OffersReceived():
@@ -207,8 +205,9 @@ class Loop:
             if build.state is not State.QUEUED:
                 self.board.forget(build_id)
             _tell(batch.previous[build_id], build)
-        for reply, build_id in batch.replies:
-            reply.build = batch.get(build_id)
+        for reply, build in batch.replies:
+            # As it is at the end of the turn; nothing is read here, where nothing may fail.
+            reply.build = batch.builds.get(build.id, build)
             reply.resolve()
         for update in batch.acknowledge:
             self._dispatcher.call(partial(self._cluster.acknowledge, update))
@@ -236,20 +235,20 @@ class Loop:
                     f"build {known.build_id}"
                 )
             item.reply.fresh = False
-            batch.replies.append((item.reply, known.build_id))
+            batch.replies.append((item.reply, batch.get(known.build_id)))
             return
-        batch.step(item.event.build_id, item.event)
+        build = batch.step(item.event.build_id, item.event)
         if key is not None:
             batch.use_key(owner, item.event.build_id, key)
-        batch.replies.append((item.reply, item.event.build_id))
+        batch.replies.append((item.reply, build))
         self._desk.wish()
 
     def _on_cancel(self, item: Cancel, batch: Batch) -> None:
         build = batch.get(item.build_id)
         if build.terminal:
             raise ConflictError(f"build {build.id} is over: {build.state.value}")
-        batch.step(item.build_id, ev.CancelRequested(item.by))
-        batch.replies.append((item.reply, item.build_id))
+        cancelled = batch.step(item.build_id, ev.CancelRequested(item.by))
+        batch.replies.append((item.reply, cancelled))
 
     def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
         if item.framework_id != self._store.framework_id():

@@ -110,10 +110,3 @@ class FakeAgent(ThreadingHTTPServer):
 
     def states(self) -> list[str]:
         return [update["state"] for update in self.updates]
-
-
-def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, "it did not happen"
-        time.sleep(0.005)

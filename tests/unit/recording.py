@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +131,6 @@ def offer(agent: str = "a1", cpus: float = 8.0, mem: float = 8192.0) -> Offer:
         agent_url="http://127.0.0.1:9",
         resources=Resources(cpus, mem, 0.0),
     )
-
-
-def until(condition: Callable[[], bool], timeout: float = 5.0) -> None:
-    """Wait for `condition`, or fail."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not happen in time")
-        time.sleep(0.02)
 
 
 NOT_SUBSCRIBED = NotSubscribedError("no subscription in this test")

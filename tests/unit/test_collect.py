@@ -23,8 +23,9 @@ from builder_framework.protocol import (
     result_file_name,
 )
 from builder_framework.service import collect
-from tests.unit.recording import Bench, offer, until
+from tests.unit.recording import Bench, offer
 from tests.unit.test_service import launched, news, state
+from tests.unit.waiting import until
 
 
 class ScriptedSandboxes:

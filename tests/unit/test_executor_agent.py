@@ -31,7 +31,8 @@ from executor import task as task_module
 from executor.agent import BuildExecutor, Settings
 from executor.cancel import Stop, Stopped
 from executor.task import Task
-from tests.unit.executor_agent import FakeAgent, until
+from tests.unit.executor_agent import FakeAgent
+from tests.unit.waiting import until
 
 SPEC = BuildSpec(
     build_id="b",
@@ -40,7 +41,6 @@ SPEC = BuildSpec(
     images=("app:1",),
     timeout=60.0,
 )
-
 
 RELEASE = threading.Event()
 """Lets the stuck builds go at the end of a test."""

@@ -22,7 +22,8 @@ from pymesos import Executor
 
 from executor.connection import RecordReader
 from executor.driver import ExecutorDriver, duration
-from tests.unit.executor_agent import FakeAgent, until
+from tests.unit.executor_agent import FakeAgent
+from tests.unit.waiting import until
 
 TOKEN = "canary-token"
 PATH = "/slave(1)/api/v1/executor"

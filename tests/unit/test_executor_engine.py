@@ -18,7 +18,7 @@ from executor import host
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.engine import Engines, NestedEngine, SocketEngine
 from executor.failure import BuildFailure
-from tests.unit.executor_agent import until
+from tests.unit.waiting import until
 
 DOCKERD = """\
 import http.server, os, signal, socketserver, sys, time

@@ -20,7 +20,7 @@ from builder_framework.validate import image_reference
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.failure import BuildFailure
 from executor.registry import Registry
-from tests.unit.executor_agent import until
+from tests.unit.waiting import until
 
 IMAGE = image_reference("registry.example:5000/app:1")
 DIGEST = "sha256:" + "a" * 64

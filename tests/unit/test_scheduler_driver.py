@@ -18,7 +18,8 @@ from pymesos import MesosSchedulerDriver, Scheduler
 from builder_framework.errors import CallError, NotSubscribedError
 from builder_framework.mesos import driver as driver_module
 from builder_framework.mesos.driver import SchedulerDriver
-from tests.unit.scripted_master import ScriptedMaster, subscribed, until
+from tests.unit.scripted_master import ScriptedMaster, subscribed
+from tests.unit.waiting import until
 
 INFO: dict[str, Any] = {
     "name": "builder",

@@ -22,7 +22,8 @@ from builder_framework.errors import (
 from builder_framework.ports import BuildView, Idempotency, ListQuery
 from builder_framework.protocol import Outcome, Phase, PushedImage, Reason, Report, encode_report
 from builder_framework.redact import Secret
-from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer, until
+from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer
+from tests.unit.waiting import until
 
 REQUEST = BuildRequest(
     GitSource("https://git.example.org/app.git"),
