@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import threading
 import time
@@ -100,12 +101,15 @@ class Bench:
     reports: list[Report] = field(default_factory=list)
     options: list[BuildOptions] = field(default_factory=list)
     build_it: Callable[[CancelToken], str | None] = lambda _token: DIGEST
+    clock: Callable[[], float] = time.monotonic
 
     def run(self, **changes: Any) -> Report:
         log = BuildLog(self.tmp_path / "log", [PASSWORD])
         with workspace(self.tmp_path, self.tmp_path) as space:
             spec = replace(self.spec, **changes)
-            report = Pipeline(spec, space, log, self.token, self.engines, self.reports.append).run()
+            report = Pipeline(
+                spec, space, log, self.token, self.engines, self.reports.append, self.clock
+            ).run()
         log.close()
         return report
 
@@ -154,6 +158,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def test_a_good_build(bench: Bench) -> None:
+    # A clock that moves a second each time it is looked at: real times are rounded in the report.
+    bench.clock = itertools.count(0.0).__next__
     report = bench.run()
     assert report == Report(
         phase=Phase.PUSHING,
@@ -166,6 +172,7 @@ def test_a_good_build(bench: Bench) -> None:
     )
     assert set(report.timings) == {"cloning", "building", "pushing", "engine", "total"}
     assert report.timings["engine"] == 0.25
+    assert [report.timings[name] for name in ("cloning", "building", "pushing")] == [1.0, 1.0, 1.0]
     assert report.timings["total"] >= report.timings["cloning"] + report.timings["building"]
     assert [(r.phase, r.commit) for r in bench.reports] == [
         (Phase.CLONING, None),
