@@ -49,6 +49,7 @@ _FOREIGN = frozenset(
         "BUILDER_REGISTRY_PASSWORD",
         "BUILDER_CACHE_DIR",
         "BUILDER_TEST_KEEP",
+        "BUILDER_TEST_INDEX",
         "BUILDER_EXECUTOR_IDLE",
     }
 )

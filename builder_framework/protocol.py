@@ -17,7 +17,7 @@ from builder_framework import codec
 from builder_framework.errors import ProtocolError
 from builder_framework.redact import Secret
 
-VERSION = 1
+VERSION = 2
 
 MAX_REPORT_BYTES = 64 * 1024
 """Status updates are checkpointed by agent and master; keep them small."""
@@ -113,7 +113,10 @@ class BuildSpec:
     """Everything an executor needs for one attempt. `timeout` in seconds, from its first phase.
 
     `git_protocols`: the URL schemes the operator allows, checked again by the executor.
-    `images`: full references, each to be pushed. `labels`: image labels.
+    `images`: full references, each to be pushed. `labels`: image labels. `staging_tag`: the tag of
+    `images[0]`'s repository under which the image is pushed before it may have its real tags.
+    `pinned`: the manifest digest that an earlier attempt was about to publish; if the registry has
+    it, this attempt publishes that one and builds nothing.
     """
 
     build_id: str
@@ -129,6 +132,8 @@ class BuildSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     engine: EngineSpec = field(default_factory=EngineSpec)
     git_protocols: tuple[str, ...] = ("https", "ssh")
+    staging_tag: str = "builder-staging"
+    pinned: str | None = None
     version: int = VERSION
 
     def secrets(self) -> tuple[Secret, ...]:
@@ -151,7 +156,9 @@ class Report:
     """What the executor says in a status update.
 
     While running: `phase` has begun. At the end: `outcome` with all that is known. `timings` maps
-    a phase's name (lower case) or `total` to seconds; `size` is the image's in bytes.
+    a phase's name (lower case) or `total` to seconds; `size` is the image's in bytes. `transient`:
+    the failure lay in the surroundings (a server answered 503, the engine died), not in the build;
+    another attempt may succeed.
     """
 
     phase: Phase | None = None
@@ -163,6 +170,39 @@ class Report:
     digest: str | None = None
     size: int | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
+    transient: bool = False
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class LeaseRequest:
+    """Executor to framework, as a framework message: may this attempt publish `digest` now?
+
+    Asked before the first final tag is put, and again whenever the lease would run out. The
+    message may get lost, so it is repeated until `LeaseAnswer` comes with the same `nonce`.
+    `replaces`: a pinned digest (`BuildSpec.pinned`) that the registry no longer has.
+    """
+
+    task_id: str
+    nonce: str
+    digest: str
+    replaces: str | None = None
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class LeaseAnswer:
+    """Framework to executor. `seconds`: how long the lease holds, counted by the executor from
+    the moment it began to ask, so that its lease ends before the framework's does.
+
+    Not granted: the attempt must publish nothing and end; `message` says why.
+    """
+
+    task_id: str
+    nonce: str
+    granted: bool
+    seconds: float = 0.0
+    message: str = ""
     version: int = VERSION
 
 
@@ -184,6 +224,21 @@ def encode_report(report: Report) -> bytes:
 def decode_report(data: bytes) -> Report:
     """Raises ProtocolError when it is not a report of this version."""
     return _checked(codec.decode(Report, data))
+
+
+def encode_lease(message: LeaseRequest | LeaseAnswer) -> bytes:
+    """The content of a framework message."""
+    return codec.encode(message)
+
+
+def decode_lease_request(data: bytes) -> LeaseRequest:
+    """Raises ProtocolError when it is not a lease request of this version."""
+    return _checked(codec.decode(LeaseRequest, data))
+
+
+def decode_lease_answer(data: bytes) -> LeaseAnswer:
+    """Raises ProtocolError when it is not a lease answer of this version."""
+    return _checked(codec.decode(LeaseAnswer, data))
 
 
 def _checked(message: codec.T) -> codec.T:

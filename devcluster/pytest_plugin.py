@@ -1,7 +1,8 @@
 """A pytest plugin with the fixture `cluster`: a dev cluster of the tests' own, beside `make up`'s.
 
 It is started by the first test that asks for it and taken down after the last one. With
-``BUILDER_TEST_KEEP=1`` it stays up, and the next run starts in a second.
+``BUILDER_TEST_KEEP=1`` it stays up, and the next run starts in a second. ``BUILDER_TEST_INDEX``
+chooses another subnet, so that two checkouts can test at the same time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from devcluster.cluster import Cluster
 from devcluster.config import REPOSITORY, ClusterConfig
 from devcluster.progress import Progress, Stopwatch, silent
 
-INDEX = 1
+INDEX = int(os.environ.get("BUILDER_TEST_INDEX", "1"))
 STATE_DIR = REPOSITORY / ".devcluster-test"
 
 

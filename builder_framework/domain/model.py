@@ -85,7 +85,8 @@ class BuildRequest:
     """What somebody asked for, already validated; defaults are filled in.
 
     `timeout` counts from the start of the task, `queue_ttl` from the acceptance of the request.
-    A higher `priority` goes first.
+    A higher `priority` goes first. `max_attempts`: how often the build may be started when the
+    surroundings fail it. `webhooks`: URLs that are told of this build's changes.
     """
 
     git: GitSource
@@ -101,6 +102,8 @@ class BuildRequest:
     constraints: tuple[Constraint, ...] = ()
     priority: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    max_attempts: int = 3
+    webhooks: tuple[str, ...] = ()
 
     def redactor(self) -> Redactor:
         """Masks this request's secrets."""
@@ -126,7 +129,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at a build: one Mesos task. `log_offset`: where its log begins in the build's log."""
+    """One try at a build: one Mesos task. `log_offset`: where its log begins in the build's log.
+
+    `digest`: the manifest it was allowed to publish; `lease_until`: when that permission ends.
+    """
 
     number: int
     task_id: str
@@ -137,6 +143,8 @@ class Attempt:
     reason: Reason | None = None
     message: str | None = None
     log_offset: int | None = None
+    digest: str | None = None
+    lease_until: float | None = None
 
     @property
     def live(self) -> bool:
@@ -201,3 +209,9 @@ class Build:
     def current(self) -> Attempt | None:
         """The newest attempt, if there was one."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def pinned(self) -> str | None:
+        """The digest that an attempt was allowed to publish last: maybe it has."""
+        digests = [attempt.digest for attempt in self.attempts if attempt.digest is not None]
+        return digests[-1] if digests else None

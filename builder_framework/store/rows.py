@@ -62,6 +62,8 @@ def attempt_row(build_id: str, attempt: Attempt) -> dict[str, Any]:
         "reason": attempt.reason.value if attempt.reason else None,
         "message": attempt.message,
         "log_offset": attempt.log_offset,
+        "digest": attempt.digest,
+        "lease_until": attempt.lease_until,
     }
 
 
@@ -85,6 +87,8 @@ def to_attempt(row: Mapping[str, Any]) -> Attempt:
         reason=Reason(row["reason"]) if row["reason"] else None,
         message=row["message"],
         log_offset=row["log_offset"],
+        digest=row["digest"],
+        lease_until=row["lease_until"],
     )
 
 

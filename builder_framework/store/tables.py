@@ -62,6 +62,8 @@ attempts = sa.Table(
     sa.Column("reason", sa.String(64)),
     sa.Column("message", sa.Text),
     sa.Column("log_offset", sa.BigInteger),
+    sa.Column("digest", sa.String(160)),
+    sa.Column("lease_until", sa.Float),
 )
 
 images = sa.Table(
@@ -95,4 +97,66 @@ settings = sa.Table(
     metadata,
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
+)
+
+# Who leads: one row. Every transaction of the leader checks that `token` is still its own.
+leadership = sa.Table(
+    "leadership",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("holder", sa.String(255), nullable=False),
+    sa.Column("url", sa.Text),
+    sa.Column("since", sa.Float, nullable=False),
+)
+
+# What other processes accepted for the leader to do; it deletes a row with the change it made.
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), nullable=False),
+    sa.Column("by", sa.String(64), nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+log_chunks = sa.Table(
+    "log_chunks",
+    metadata,
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
+    sa.Column("offset", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+# Webhooks to send: written with the change they tell of, sent by a worker of its own.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(40), nullable=False, unique=True),
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), nullable=False),
+    sa.Column("event", sa.String(32), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("next_at", sa.Float),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("ended_at", sa.Float),
+    sa.Index("ix_deliveries_state_next_at", "state", "next_at"),
+    sa.Index("ix_deliveries_build_id_seq", "build_id", "seq"),
+    sqlite_autoincrement=True,
+)
+
+delivery_tries = sa.Table(
+    "delivery_tries",
+    metadata,
+    sa.Column("delivery_id", sa.String(40), sa.ForeignKey("deliveries.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("error", sa.Text),
 )

@@ -256,7 +256,7 @@ def test_a_restarted_agent_loses_nothing(agent: FakeAgent) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [b"", b"{}", b"\xff", data("x").replace(b'"version":1', b'"version":2')]
+    "spec", [b"", b"{}", b"\xff", data("x").replace(b'"version":2', b'"version":99')]
 )
 def test_a_spec_that_is_none(agent: FakeAgent, spec: bytes) -> None:
     running = Running(agent)
