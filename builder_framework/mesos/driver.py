@@ -8,6 +8,7 @@ kill and reconcile without agent ids; ask for GPU agents; miss a half-open strea
 
 from __future__ import annotations
 
+import base64
 import logging
 import random
 import signal
@@ -263,6 +264,17 @@ class SchedulerDriver(MesosSchedulerDriver):  # type: ignore[misc]
         self._call(
             "SHUTDOWN",
             shutdown={"executor_id": {"value": executor_id}, "agent_id": {"value": agent_id}},
+        )
+
+    def message(self, executor_id: str, agent_id: str, data: bytes) -> None:
+        """Say something to an executor; nobody promises that it arrives."""
+        self._call(
+            "MESSAGE",
+            message={
+                "agent_id": {"value": agent_id},
+                "executor_id": {"value": executor_id},
+                "data": base64.b64encode(data).decode(),
+            },
         )
 
     def acknowledge(self, acknowledgement: Mapping[str, Any]) -> None:

@@ -64,6 +64,9 @@ class MesosCluster:
     def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
         self._driver.shutdown_executor(executor_id, agent_id)
 
+    def message(self, executor_id: str, agent_id: str, data: bytes) -> None:
+        self._driver.message(executor_id, agent_id, data)
+
     def acknowledge(self, update: StatusUpdate) -> None:
         self._driver.acknowledge(translate.acknowledgement(update))
 

@@ -84,10 +84,10 @@ class BuildScheduler:
         log.info("executor %s on agent %s ended with %s", executor_id.value, agent_id.value, status)
 
     def frameworkMessage(  # noqa: N802
-        self, _driver: Any, executor_id: Any, _agent_id: Any, _data: Any
+        self, _driver: Any, executor_id: Any, agent_id: Any, message: Any
     ) -> None:
-        """Ours never send any."""
-        log.warning("executor %s sent an unexpected message", executor_id.value)
+        """An executor said something."""
+        self._post(translate.executor_message(executor_id, agent_id, message))
 
     def error(self, _driver: Any, message: Any) -> None:
         """The driver handles ERROR itself."""

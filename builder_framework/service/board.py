@@ -18,6 +18,7 @@ _SENTENCES = {
     RefusalReason.MEM.value: "have too little memory free",
     RefusalReason.DISK.value: "have too little disk free",
     RefusalReason.SLOTS.value: "have no build slot free",
+    RefusalReason.AVOIDED.value: "are avoided for now, because attempts failed there",
 }
 
 
@@ -27,10 +28,11 @@ def queue_order(builds: Iterable[Build]) -> list[Build]:
     return sorted(queued, key=lambda build: (-build.request.priority, build.created_at, build.id))
 
 
-def to_match(build: Build, overhead: Resources) -> QueuedBuild:
+def to_match(build: Build, overhead: Resources, avoid: frozenset[str] = frozenset()) -> QueuedBuild:
     """What matching needs of a build; the executor takes `overhead` on top."""
     request = build.request
-    return QueuedBuild(build.id, request.resources + overhead, request.timeout, request.constraints)
+    needs = request.resources + overhead
+    return QueuedBuild(build.id, needs, request.timeout, request.constraints, avoid)
 
 
 @dataclass

@@ -32,11 +32,13 @@ from builder_framework.errors import (
 )
 from builder_framework.mesos import status
 from builder_framework.mesos.reconcile import Reconciliation
+from builder_framework.protocol import LeaseAnswer, decode_lease_request, encode_lease
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard
 from builder_framework.service.desk import LoopPolicy, OfferDesk
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.inputs import Cancel, Happened, Input, LaunchUnsure, Submit
+from builder_framework.service.story import tell
 from builder_framework.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -148,30 +150,41 @@ class Loop:
     def _handle(self, item: Input, batch: Batch) -> None:
         """One faulty input must not take the others with it."""
         try:
-            match item:
-                case Submit():
-                    self._on_submit(item, batch)
-                case Cancel():
-                    self._on_cancel(item, batch)
-                case Happened():
-                    build = batch.step(item.build_id, item.event)
-                    if item.reply is not None:
-                        batch.replies.append((item.reply, build))
-                case cl.StatusUpdate():
-                    self._on_status(item, batch)
-                case cl.OffersReceived():
-                    self._desk.receive(item.offers, batch.now)
-                case cl.Subscribed():
-                    self._on_subscribed(item, batch)
-                case cl.Disconnected():
-                    self._on_disconnected()
-                case LaunchUnsure():
-                    self._on_launch_unsure(item, batch)
+            if isinstance(item, cl.ClusterInput):
+                self._hear(item, batch)
+            else:
+                self._do(item, batch)
         except BuilderError as error:
             self._refuse(item, error)
         except Exception:
             log.exception("%s was not taken in", type(item).__name__)
             self._refuse(item, BuilderError("an unexpected error; the log tells more"))
+
+    def _do(self, item: Submit | Cancel | Happened | LaunchUnsure, batch: Batch) -> None:
+        match item:
+            case Submit():
+                self._on_submit(item, batch)
+            case Cancel():
+                self._on_cancel(item, batch)
+            case Happened():
+                build = batch.step(item.build_id, item.event)
+                if item.reply is not None:
+                    batch.replies.append((item.reply, build))
+            case LaunchUnsure():
+                self._on_launch_unsure(item, batch)
+
+    def _hear(self, item: cl.ClusterInput, batch: Batch) -> None:
+        match item:
+            case cl.StatusUpdate():
+                self._on_status(item, batch)
+            case cl.ExecutorMessage():
+                self._on_message(item, batch)
+            case cl.OffersReceived():
+                self._desk.receive(item.offers, batch.now)
+            case cl.Subscribed():
+                self._on_subscribed(item, batch)
+            case cl.Disconnected():
+                self._on_disconnected()
 
     def _refuse(self, item: Input, error: BuilderError) -> None:
         if isinstance(item, (Submit, Cancel, Happened)) and item.reply is not None:
@@ -204,13 +217,14 @@ class Loop:
                 self.active[build_id] = build
             if build.state is not State.QUEUED:
                 self.board.forget(build_id)
-            _tell(batch.previous[build_id], build)
+            tell(batch.previous[build_id], build)
         for reply, build in batch.replies:
             # As it is at the end of the turn; nothing is read here, where nothing may fail.
             reply.build = batch.builds.get(build.id, build)
             reply.resolve()
         for update in batch.acknowledge:
             self._dispatcher.call(partial(self._cluster.acknowledge, update))
+        self._desk.learn(batch)
         self._desk.launch(batch)
         for effect in batch.effects:
             self._carry_out(effect)
@@ -289,6 +303,17 @@ class Loop:
         if update.uuid is not None:
             batch.acknowledge.append(update)
 
+    def _on_message(self, message: cl.ExecutorMessage, batch: Batch) -> None:
+        """An executor asks whether its attempt may publish."""
+        asked = decode_lease_request(message.data)
+        build_id, number = parse_task_id(asked.task_id)
+        build = batch.get(build_id)
+        places = {a.number: a.placement for a in build.attempts}
+        if number not in places or places[number].executor_id != message.executor_id:
+            log.warning("executor %s speaks for task %s", message.executor_id, asked.task_id)
+            return
+        batch.step(build_id, ev.LeaseRequested(number, asked.nonce, asked.digest, asked.replaces))
+
     def _on_orphan(self, update: cl.StatusUpdate, batch: Batch) -> None:
         """A task under our framework id that the store never heard of must not go on."""
         meaning = status.STATES.get(update.state)
@@ -325,24 +350,15 @@ class Loop:
                 )
             case fx.CollectLog(build_id):
                 self._hooks.follow_log(build_id)
-
-
-def _tell(previous: Build | None, build: Build) -> None:
-    """One line for each change of state or phase, for whoever reads the log at night."""
-    if previous is not None and (previous.state, previous.phase) == (build.state, build.phase):
-        return
-    facts = [build.state.value]
-    if build.phase is not None:
-        facts.append(build.phase.value)
-    if build.state is State.QUEUED and previous is None:
-        facts.append(f"from {build.owner}: {', '.join(build.request.images)}")
-    if build.state is State.STAGING and build.current is not None:
-        place = build.current.placement
-        facts.append(f"attempt {build.current.number} on {place.hostname} ({place.agent_id})")
-    if build.reason is not None:
-        facts.append(build.reason.value)
-    if build.message:
-        facts.append(build.request.redactor().text(build.message))
-    if build.state is State.SUCCEEDED and build.result.digest:
-        facts.append(build.result.digest)
-    log.info("build %s: %s", build.id, " ".join(facts))
+            case fx.AnswerLease():
+                answer = LeaseAnswer(
+                    effect.task_id,
+                    effect.nonce,
+                    granted=effect.granted,
+                    seconds=effect.seconds,
+                    message=effect.message,
+                )
+                data = encode_lease(answer)
+                self._dispatcher.call(
+                    partial(self._cluster.message, effect.executor_id, effect.agent_id, data)
+                )

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from builder_framework import cluster as cl
+from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
-from builder_framework.domain import machine, offers
 from builder_framework.domain.model import Build, Placement, Resources
-from builder_framework.domain.states import ON_AGENT
+from builder_framework.domain.states import ON_AGENT, State
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard, queue_order, to_match
 from builder_framework.service.dispatch import Dispatcher
@@ -34,6 +34,7 @@ class LoopPolicy:
     machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
     executor_resources: Resources = field(default_factory=lambda: Resources(0.1, 128.0, 0.0))
     slots_per_agent: int = 8
+    avoid: avoid.AvoidPolicy = field(default_factory=avoid.AvoidPolicy)
 
 
 class OfferDesk:
@@ -57,6 +58,7 @@ class OfferDesk:
         self._taking_part = False
         self._wished = False
         self._heard_at = 0.0
+        self._failed_on: avoid.Record = {}
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
@@ -82,9 +84,8 @@ class OfferDesk:
         self._matches = ()
         if not self._offers or framework_id is None:
             return
-        overhead = self._policy.executor_resources
         result = offers.match(
-            [to_match(build, overhead) for build in _queue(batch)],
+            [self._to_match(build, batch.now) for build in _queue(batch)],
             list(self._offers.values()),
             now=batch.now,
             slots_in_use=_slots_in_use(batch),
@@ -98,6 +99,24 @@ class OfferDesk:
         refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
         for agent in result.unused:
             self.decline(agent, refuse)
+
+    def _to_match(self, build: Build, now: float) -> offers.QueuedBuild:
+        policy = self._policy.avoid
+        everybody = avoid.avoided(self._failed_on, now, policy)
+        shunned = avoid.avoided_by(build, everybody, now, policy)
+        return to_match(build, self._policy.executor_resources, shunned)
+
+    def learn(self, batch: Batch) -> None:
+        """The turn is stored: remember which agents did well and which did not."""
+        for build_id, build in batch.builds.items():
+            before = batch.previous[build_id]
+            ended = build.current
+            if ended is None or ended.live or (before is not None and before.current == ended):
+                continue
+            if build.state is State.SUCCEEDED:
+                self._failed_on = avoid.forgive(self._failed_on, ended.placement.agent_id)
+            else:
+                self._failed_on = avoid.note(self._failed_on, ended, batch.now, self._policy.avoid)
 
     def give_back(self) -> None:
         """The turn could not be stored: what it matched is not launched."""

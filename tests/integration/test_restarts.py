@@ -122,8 +122,9 @@ def test_a_build_survives_the_restart_of_its_agent(
     )
 
 
-def test_without_recovery_a_build_whose_agent_was_killed_ends_with_the_truth(
-    cluster: Cluster, name: str, tmp_path: Path
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_without_recovery_a_build_whose_agent_was_killed_is_built_again_or_ends_with_the_truth(
+    cluster: Cluster, name: str, tmp_path: Path, attempts: int
 ) -> None:
     """By itself Mesos' Docker containerizer does not recover executors of the HTTP API.
 
@@ -134,40 +135,28 @@ def test_without_recovery_a_build_whose_agent_was_killed_ends_with_the_truth(
     framework = Framework(cluster, tmp_path, PORT + 5, settings)
     framework.start()
     build_id = framework.submit(
-        steady(cluster, name), f"{name}:1", constraints=[["rack", "EQUALS", "a"]]
+        steady(cluster, name),
+        f"{name}:1",
+        constraints=[["rack", "EQUALS", "a"]],
+        max_attempts=attempts,
     )
     until(lambda: " line 2\n" in framework.log(build_id), "the build does not run")
     (agent,) = [agent for agent in cluster.agents if agent.attributes["rack"] == "a"]
     agent.kill()
     agent.start()
-    build = framework.failed(build_id, "executor_lost")
-    assert "unknown container" in build["message"]
+    if attempts == 1:
+        build = framework.failed(build_id, "executor_lost")
+        assert "unknown container" in build["message"]
+    else:
+        build = framework.succeeded(build_id)
+        first, second = build["attempts"]
+        assert first["reason"] == "executor_lost"
+        assert second["reason"] is None
+        log = framework.log(build_id)
+        assert log.index(" line 2\n") < log.index("== Attempt 2 on ") < log.rindex(" line 2\n")
+        assert pull(cluster, name, "1").digest == build["result"]["digest"]
     until(
         lambda: not cluster.engine.docker("ps", "--quiet").strip(),
         "the executor's container is still there",
     )
     framework.end(signal.SIGTERM)
-
-
-def test_a_follower_survives_a_restart_of_the_framework(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    """The command line client resumes at the byte where it was."""
-    registry = cluster.registry
-    argv = [sys.executable, "-m", "builder_framework.cli", "submit", "--follow"]
-    argv += ["--git", steady(cluster, name), "--image", f"{registry.address}/{name}:1"]
-    argv += ["--cpus", "0.5", "--mem", "512", "--registry-username", registry.username]
-    client = subprocess.Popen(
-        argv,
-        env=framework.client_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    time.sleep(5)
-    framework.end(signal.SIGKILL)
-    time.sleep(1)
-    framework.start()
-    output, errors = client.communicate(timeout=90)
-    assert client.returncode == 0, errors
-    assert whole_and_in_order(output), output
