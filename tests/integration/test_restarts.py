@@ -160,3 +160,27 @@ def test_without_recovery_a_build_whose_agent_was_killed_is_built_again_or_ends_
         "the executor's container is still there",
     )
     framework.end(signal.SIGTERM)
+
+
+def test_a_follower_survives_a_restart_of_the_framework(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    """The command line client resumes at the byte where it was."""
+    registry = cluster.registry
+    argv = [sys.executable, "-m", "builder_framework.cli", "submit", "--follow"]
+    argv += ["--git", steady(cluster, name), "--image", f"{registry.address}/{name}:1"]
+    argv += ["--cpus", "0.5", "--mem", "512", "--registry-username", registry.username]
+    client = subprocess.Popen(
+        argv,
+        env=framework.client_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(5)
+    framework.end(signal.SIGKILL)
+    time.sleep(1)
+    framework.start()
+    output, errors = client.communicate(timeout=90)
+    assert client.returncode == 0, errors
+    assert whole_and_in_order(output), output
