@@ -31,6 +31,7 @@ class Batch:
     acknowledge: list[StatusUpdate] = field(default_factory=list)
     replies: list[tuple[Reply, Build]] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
 
     def get(self, build_id: str) -> Build:
         """The build as this turn sees it. Raises NotFoundError, StoreUnavailableError."""
@@ -64,5 +65,5 @@ class Batch:
             Change(build, self.previous[build_id], self.key_of.get(build_id))
             for build_id, build in self.builds.items()
         ]
-        if changes:
-            self.database.apply(changes)
+        if changes or self.taken:
+            self.database.apply(changes, self.taken)

@@ -17,6 +17,7 @@ from builder_framework.service.collect import LogCollector, ResultFetcher
 from builder_framework.service.core import Hooks, Loop
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.inbox import InboxReader
 from builder_framework.service.inputs import Cancel, Happened, Reply, Submit
 from builder_framework.service.logs import Bell, LogStore
 from builder_framework.store.base import Store
@@ -58,6 +59,7 @@ class BuildService:
             fatal=parts.fatal,
         )
         self._loop = Loop(parts.store, parts.cluster, self._dispatcher, policy, hooks, clock)
+        self._inbox = InboxReader(parts.store, self._loop.post)
         self.post = self._loop.post
 
     # -- life ----------------------------------------------------------------------------------
@@ -71,10 +73,12 @@ class BuildService:
             started = build.current is not None and build.current.running_at is not None
             if (build.terminal or started) and not build.log_complete:
                 self._collector.follow(build.id)
+        self._inbox.start()
         log.info("taken over: %d builds that are not over", len(self._loop.active))
 
     def stop(self) -> None:
         """Finish the turn at hand; builds in the cluster go on."""
+        self._inbox.stop()
         self._collector.stop()
         self._loop.stop()
         self._dispatcher.stop()
@@ -82,7 +86,7 @@ class BuildService:
     @property
     def alive(self) -> bool:
         """Whether builds are being looked after; when not, this process must end."""
-        return self._loop.alive and self._dispatcher.alive
+        return self._loop.alive and self._dispatcher.alive and self._inbox.alive
 
     # -- ports.Builds --------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from builder_framework.errors import (
     BuilderError,
     ConflictError,
     InvalidValueError,
+    LeadershipLostError,
     NotFoundError,
     StaleWriteError,
     StoreUnavailableError,
@@ -37,9 +38,17 @@ from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard
 from builder_framework.service.desk import LoopPolicy, OfferDesk
 from builder_framework.service.dispatch import Dispatcher
-from builder_framework.service.inputs import Cancel, Happened, Input, LaunchUnsure, Submit
+from builder_framework.service.inputs import (
+    Accepted,
+    Cancel,
+    Happened,
+    Input,
+    LaunchUnsure,
+    OwnInput,
+    Submit,
+)
 from builder_framework.service.story import tell
-from builder_framework.store.base import Store
+from builder_framework.store.base import CANCEL, Store
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +149,7 @@ class Loop:
             log.error("%d builds could not be stored: %s", len(batch.builds), error)  # noqa: TRY400
             self._give_up(batch, items, error)
             return
-        except StaleWriteError as error:
+        except (StaleWriteError, LeadershipLostError) as error:
             # Somebody else writes to our builds: there must be only one of us.
             self._give_up(batch, items, error)
             self._hooks.fatal(str(error))
@@ -160,7 +169,7 @@ class Loop:
             log.exception("%s was not taken in", type(item).__name__)
             self._refuse(item, BuilderError("an unexpected error; the log tells more"))
 
-    def _do(self, item: Submit | Cancel | Happened | LaunchUnsure, batch: Batch) -> None:
+    def _do(self, item: OwnInput, batch: Batch) -> None:
         match item:
             case Submit():
                 self._on_submit(item, batch)
@@ -172,6 +181,8 @@ class Loop:
                     batch.replies.append((item.reply, build))
             case LaunchUnsure():
                 self._on_launch_unsure(item, batch)
+            case Accepted():
+                self._on_accepted(item, batch)
 
     def _hear(self, item: cl.ClusterInput, batch: Batch) -> None:
         match item:
@@ -203,6 +214,8 @@ class Loop:
         for item in items:
             if isinstance(item, (Submit, Cancel, Happened)):
                 self._refuse(item, error)
+            elif isinstance(item, Accepted):
+                item.taken.set()
         self._desk.give_back()
         # What the master said without asking for an acknowledgement is not said again.
         if self.subscribed:
@@ -263,6 +276,24 @@ class Loop:
             raise ConflictError(f"build {build.id} is over: {build.state.value}")
         cancelled = batch.step(item.build_id, ev.CancelRequested(item.by))
         batch.replies.append((item.reply, cancelled))
+
+    def _on_accepted(self, accepted: Accepted, batch: Batch) -> None:
+        """Followers stored these builds and wishes; each row goes with the change it asks for."""
+        batch.afterwards.append(accepted.taken.set)
+        for item in accepted.items:
+            batch.taken.append(item.seq)
+            build = batch.get(item.build_id)
+            if build.terminal:
+                continue
+            if item.kind == CANCEL:
+                batch.step(item.build_id, ev.CancelRequested(item.by))
+            else:
+                batch.afterwards.append(partial(self._adopt, build, batch))
+                self._desk.wish()
+
+    def _adopt(self, build: Build, batch: Batch) -> None:
+        if build.id not in batch.builds:
+            self.active.setdefault(build.id, build)
 
     def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
         if item.framework_id != self._store.framework_id():

@@ -11,6 +11,7 @@ from builder_framework.domain.model import Build
 from builder_framework.domain.offers import AgentOffer
 from builder_framework.errors import BuilderError
 from builder_framework.ports import Idempotency
+from builder_framework.store.base import InboxItem
 
 
 @dataclass
@@ -66,4 +67,13 @@ class LaunchUnsure:
     launches: tuple[Launch, ...]
 
 
-Input = ClusterInput | Submit | Cancel | Happened | LaunchUnsure
+@dataclass(frozen=True)
+class Accepted:
+    """What followers wrote down for the leader. `taken` is set once the loop has seen it."""
+
+    items: tuple[InboxItem, ...]
+    taken: threading.Event = field(default_factory=threading.Event)
+
+
+OwnInput = Accepted | Submit | Cancel | Happened | LaunchUnsure
+Input = ClusterInput | OwnInput

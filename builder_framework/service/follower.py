@@ -1,0 +1,139 @@
+"""`ports.Builds` of a process that does not lead: it reads the store and writes down wishes.
+
+What it accepts is as durable as with a leader; it only takes a leader to go on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from builder_framework.domain import events as ev
+from builder_framework.domain import machine
+from builder_framework.domain.model import Build, BuildRequest, new_build_id
+from builder_framework.domain.states import State
+from builder_framework.errors import BuilderError, ConflictError
+from builder_framework.ports import (
+    BuildView,
+    Idempotency,
+    ListQuery,
+    Page,
+    Readiness,
+    Waiting,
+    Watch,
+)
+from builder_framework.service.board import queue_order
+from builder_framework.service.logs import Logs
+from builder_framework.store.base import Store
+
+_POLL = 0.3
+# The leader takes its inbox several times a second; who cancels wants to see that it happened.
+_CANCEL_PATIENCE = 3.0
+_LONGEST_PAGE = 1000
+
+
+class Follower:
+    """Answers for a leader that is somewhere else, or not there yet."""
+
+    def __init__(self, store: Store, logs: Logs, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._logs = logs
+        self._clock = clock
+
+    def submit(
+        self, request: BuildRequest, owner: str, idempotency: Idempotency | None = None
+    ) -> tuple[BuildView, bool]:
+        event = ev.Submitted(new_build_id(), request, owner)
+        made = machine.step(None, event, self._clock(), machine.MachinePolicy()).build
+        build, fresh = self._store.submit(made, idempotency)
+        return self._view(build), fresh
+
+    def get(self, build_id: str) -> BuildView:
+        return self._view(self._store.get(build_id))
+
+    def list(self, query: ListQuery) -> Page:
+        builds, cursor = self._store.list(query)
+        return Page(tuple(self._view(build) for build in builds), cursor)
+
+    def cancel(self, build_id: str, by: str) -> BuildView:
+        build = self._store.get(build_id)
+        if build.terminal:
+            raise ConflictError(f"build {build.id} is over: {build.state.value}")
+        self._store.ask_cancel(build_id, by, self._clock())
+        deadline = time.monotonic() + _CANCEL_PATIENCE
+        while build.state not in (State.CANCELLING, State.CANCELLED) and not build.terminal:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL / 3)
+            build = self._store.get(build_id)
+        return self._view(build)
+
+    def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
+        self._store.get(build_id)
+        return self._logs.read(build_id, offset, limit)
+
+    def watch(self, build_id: str) -> Watch:
+        return PollingWatch(lambda: self._mark(build_id))
+
+    def readiness(self) -> Readiness:
+        checks = {"mesos": self._leader(), "loop": "follows"}
+        try:
+            self._store.ping()
+            checks["store"] = "writable"
+        except BuilderError as error:
+            checks["store"] = error.message
+        return Readiness(checks["store"] == "writable", checks)
+
+    def _leader(self) -> str:
+        try:
+            leader = self._store.leader()
+        except BuilderError:
+            return "not known"
+        if leader is None:
+            return "nobody has led yet"
+        return f"{leader.holder} leads" + (f" ({leader.url})" if leader.url else "")
+
+    def _mark(self, build_id: str) -> object:
+        return self._store.get(build_id).version, self._logs.size(build_id)
+
+    def _view(self, build: Build) -> BuildView:
+        waiting = None
+        if build.state is State.QUEUED:
+            queue = ListQuery(states=(State.QUEUED,), limit=_LONGEST_PAGE)
+            waits = [each.id for each in queue_order(self._store.list(queue)[0])]
+            position = waits.index(build.id) + 1 if build.id in waits else len(waits) + 1
+            message = f"why is known to the leader: {self._leader()}"
+            waiting = Waiting(position, message)
+        return BuildView(build, waiting, self._logs.size(build.id))
+
+
+class PollingWatch:
+    """See `ports.Watch`: looks again and again, for nobody here hears of changes."""
+
+    def __init__(self, mark: Callable[[], object]) -> None:
+        self._mark = mark
+        self._seen: object = None
+
+    def wait(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while True:
+            mark = self._mark()
+            if mark != self._seen:
+                self._seen = mark
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(_POLL, left))
+
+    def __enter__(self) -> PollingWatch:  # noqa: PYI034 (Self needs Python 3.11)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
