@@ -20,7 +20,7 @@ SOURCES := api bench builder_framework compat devcluster docs executor plugins t
 HERE := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap environment up down status clean test unit integration check lock docs format
+.PHONY: help bootstrap environment up down status clean test unit integration check lock docs format outage restart
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,3 +70,9 @@ docs: environment ## write the pages that follow from the code
 format: environment ## rewrite the sources as `make check` wants them
 	@$(VENV)/ruff check --fix $(HERE)
 	@$(VENV)/ruff format $(HERE)
+
+outage: bootstrap ## API latencies while the master is down, beside those while it is up
+	@$(VENV)/python -m tests.endurance.outage $(ARGS)
+
+restart: bootstrap ## a start with 10,000 queued and 200 running builds in the store
+	@$(VENV)/python -m tests.endurance.restart $(ARGS)

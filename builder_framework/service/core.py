@@ -21,7 +21,7 @@ from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, parse_task_id
-from builder_framework.domain.states import ON_AGENT, State
+from builder_framework.domain.states import State
 from builder_framework.errors import (
     BuilderError,
     ConflictError,
@@ -38,6 +38,7 @@ from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard
 from builder_framework.service.desk import LoopPolicy, OfferDesk
 from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.hot import HotBuilds
 from builder_framework.service.inputs import (
     Accepted,
     Cancel,
@@ -90,7 +91,7 @@ class Loop:
         self._reconciliation = Reconciliation()
         self.board = WaitingBoard()
         self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
-        self.active: dict[str, Build] = {}
+        self.active = HotBuilds(policy.machine)
         self.subscribed = False
         self.framework_id: str | None = None
 
@@ -98,7 +99,8 @@ class Loop:
 
     def start(self, unfinished: list[Build]) -> None:
         """Take over the builds that are not over and begin."""
-        self.active = {build.id: build for build in unfinished if not build.terminal}
+        for build in unfinished:
+            self.active.put(build)
         self._thread.start()
 
     def stop(self) -> None:
@@ -210,7 +212,9 @@ class Loop:
             again.start()
 
     def _give_up(self, batch: Batch, items: list[Input], error: BuilderError) -> None:
-        """Nothing happened; nobody waits in vain, and no offer is forgotten."""
+        """Nothing happened; nobody waits in vain, and no offer or clock is forgotten."""
+        for build_id in batch.rung:
+            self.active.wind(build_id)
         for item in items:
             if isinstance(item, (Submit, Cancel, Happened)):
                 self._refuse(item, error)
@@ -224,10 +228,7 @@ class Loop:
     def _commit(self, batch: Batch) -> None:
         """It is stored: now it is true, and may be told and acted upon."""
         for build_id, build in batch.builds.items():
-            if build.terminal:
-                self.active.pop(build_id, None)
-            else:
-                self.active[build_id] = build
+            self.active.put(build)
             if build.state is not State.QUEUED:
                 self.board.forget(build_id)
             tell(batch.previous[build_id], build)
@@ -243,6 +244,8 @@ class Loop:
             self._carry_out(effect)
         for then in batch.afterwards:
             then()
+        for build_id in batch.rung:
+            self.active.wind(build_id)
         for build_id in batch.builds:
             self._hooks.changed(build_id)
         if self.subscribed:
@@ -292,8 +295,8 @@ class Loop:
                 self._desk.wish()
 
     def _adopt(self, build: Build, batch: Batch) -> None:
-        if build.id not in batch.builds:
-            self.active.setdefault(build.id, build)
+        if build.id not in batch.builds and build.id not in self.active:
+            self.active.put(build)
 
     def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
         if item.framework_id != self._store.framework_id():
@@ -308,8 +311,8 @@ class Loop:
         """(task id, agent id) of every attempt that may have a task."""
         return [
             (build.current.task_id, build.current.placement.agent_id)
-            for build in self.active.values()
-            if build.state in ON_AGENT and build.current is not None
+            for build in self.active.on_agent().values()
+            if build.current is not None
         ]
 
     def _on_disconnected(self) -> None:
@@ -361,10 +364,12 @@ class Loop:
         self._desk.decline(item.agent)
 
     def _fire_timers(self, batch: Batch) -> None:
-        for build_id in list(self.active):
+        for build_id in self.active.due(batch.now):
+            # What was heard in this turn may have stopped the clock.
             timer = machine.next_timer(batch.get(build_id), self._policy.machine)
             if timer is not None and timer[0] <= batch.now:
                 batch.step(build_id, timer[1])
+            batch.rung.append(build_id)
 
     # -- effects -------------------------------------------------------------------------------
 

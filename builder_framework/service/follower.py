@@ -23,7 +23,7 @@ from builder_framework.ports import (
     Waiting,
     Watch,
 )
-from builder_framework.service.board import queue_order
+from builder_framework.service.hot import queue_key
 from builder_framework.service.logs import Logs
 from builder_framework.store.base import Store
 
@@ -101,7 +101,7 @@ class Follower:
         waiting = None
         if build.state is State.QUEUED:
             queue = ListQuery(states=(State.QUEUED,), limit=_LONGEST_PAGE)
-            waits = [each.id for each in queue_order(self._store.list(queue)[0])]
+            waits = [each.id for each in sorted(self._store.list(queue)[0], key=queue_key)]
             position = waits.index(build.id) + 1 if build.id in waits else len(waits) + 1
             message = f"why is known to the leader: {self._leader()}"
             waiting = Waiting(position, message)
