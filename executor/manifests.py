@@ -89,7 +89,7 @@ class Repository:
 
     def manifest(self, reference: str) -> Manifest | None:
         """The manifest behind a tag or digest; None if the registry says that there is none."""
-        answer = self._manifests("GET", reference)
+        answer = self._ask("GET", f"manifests/{reference}")
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         self._check(answer)
@@ -100,7 +100,7 @@ class Repository:
 
     def digest_of(self, tag: str) -> str | None:
         """The digest that a tag points to; None if there is no such tag."""
-        answer = self._manifests("HEAD", tag)
+        answer = self._ask("HEAD", f"manifests/{tag}")
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         self._check(answer)
@@ -116,9 +116,9 @@ class Repository:
         `left`: seconds until it must not happen any more. Raises LeaseOver if it did not leave in
         time.
         """
-        answer = self._manifests(
+        answer = self._ask(
             "PUT",
-            tag,
+            f"manifests/{tag}",
             headers={"Content-Type": manifest.media_type},
             body=WhileLeased(manifest.content, left),
             seconds=min(self._timeout, left()),
@@ -131,18 +131,25 @@ class Repository:
     def delete_tag(self, tag: str) -> bool:
         """Whether the registry took the tag away. Many cannot, and then nothing happens."""
         try:
-            answer = self._manifests("DELETE", tag, actions="pull,push,delete")
+            answer = self._ask("DELETE", f"manifests/{tag}", actions="pull,push,delete")
         except BuildFailure as failure:
             logger.info("the tag %s of %s stays: %s", tag, self.name, failure)
             return False
         return answer.status == HTTPStatus.ACCEPTED
 
+    def check_push(self) -> None:
+        """Raises BuildFailure(push_denied) unless these credentials may push here.
+
+        Begins an upload, as a push would; the registry forgets those that do not go on.
+        """
+        self._check(self._ask("POST", "blobs/uploads/"))
+
     # --- requests -------------------------------------------------------------------------
 
-    def _manifests(
+    def _ask(
         self,
         method: str,
-        reference: str,
+        what: str,
         *,
         headers: Mapping[str, str] | None = None,
         body: WhileLeased | None = None,
@@ -152,7 +159,7 @@ class Repository:
         """One request, repeated once if the registry wants to know who asks."""
         request = Request(
             method,
-            f"{self._find_base()}/v2/{self._path}/manifests/{reference}",
+            f"{self._find_base()}/v2/{self._path}/{what}",
             headers={"Accept": ", ".join(MANIFEST_TYPES), **(headers or {})},
             authorization=self._authorization.header,
             body=body,

@@ -102,17 +102,25 @@ class Publisher:
         self, registry: Registry, local: ImageReference, staging: ImageReference, identity: str
     ) -> Manifest:
         repository = self._repository(staging)
-        tried = False
+        tries = denials = 0
 
         def push() -> str:
-            nonlocal tried
-            if tried:  # its answer may have been lost on the way
+            nonlocal tries, denials
+            tries += 1
+            if tries > 1:  # the last one's answer may have been lost on the way
                 found = repository.manifest(str(staging.tag))
                 if found is not None and found.describes(identity):
                     return found.digest
-            tried = True
             registry.tag(local, staging)
-            return registry.push(staging, self.auth, self.token, self.say)
+            try:
+                return registry.push(staging, self.auth, self.token, self.say)
+            except BuildFailure as failure:
+                denials += failure.reason is Reason.PUSH_DENIED
+                if failure.reason is not Reason.PUSH_DENIED or denials > 1:
+                    raise
+                # Docker forgets the credentials where the registry's first answer was an error.
+                repository.check_push()
+                raise BuildFailure(Reason.PUSH_FAILED, failure.message, transient=True) from failure
 
         for _ in range(TAKEN_OVER):
             digest = self.retries.run(push)

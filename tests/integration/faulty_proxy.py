@@ -56,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._forward(body, fault)
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
     def _forward(self, body: bytes, fault: Fault | None) -> None:
         upstream = http.client.HTTPConnection(self.server.upstream, timeout=20)
@@ -109,6 +109,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _wait_for_hang_up(self) -> None:
         with contextlib.suppress(OSError):
             self.connection.recv(1)
+        self.close_connection = True
+
+    def send_error(self, *_: object, **__: object) -> None:
+        """What a client gets that tries TLS; Docker knows by the first word that there is none."""
+        self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
         self.close_connection = True
 
     def log_message(self, *_: object) -> None:

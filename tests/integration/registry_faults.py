@@ -6,6 +6,7 @@ proxy between both that spoils one request. Only git and the framework's leave a
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -32,13 +33,13 @@ from builder_framework.protocol import (
 )
 from builder_framework.redact import Secret
 from devcluster import Cluster
-from devcluster.pytest_plugin import cluster_config
 from devcluster.progress import Stopwatch
+from devcluster.pytest_plugin import cluster_config
 from executor import pipeline as pipeline_module
 from executor.cancel import CancelToken
-from executor.engine import Engine, Engines, SocketEngine
+from executor.engine import Engine, Engines, SocketEngine, answers
 from executor.git import Checkout
-from executor.images import BuildOptions
+from executor.host import daemon_settings
 from executor.lease import LeaseDesk
 from executor.log import BuildLog
 from executor.manifests import Repository
@@ -47,7 +48,7 @@ from executor.registry import Registry
 from executor.retry import Backoff
 from executor.workspace import workspace
 from tests.integration.faulty_proxy import Fault, FaultyProxy
-from tests.integration.harness import pull
+from tests.integration.harness import pull, until
 
 TAGS = ("1", "latest")
 SILENCE = 4.0
@@ -58,14 +59,38 @@ AT_ONCE = 6
 
 
 class OneEngine(Engines):
-    """The cluster's engine, through its socket."""
+    """An engine that runs already, behind its socket."""
 
-    def __init__(self, cluster: Cluster, sandbox: Path) -> None:
+    def __init__(self, socket: Path, sandbox: Path) -> None:
         super().__init__(sandbox)
-        self._only = SocketEngine(cluster.config.docker_socket)
+        self._only = SocketEngine(socket)
 
     def _engine_for(self, *_: object) -> Engine:
         return self._only
+
+
+@contextmanager
+def executors_engine(cluster: Cluster) -> Iterator[Path]:
+    """The socket of an engine as executors have it: that of their image, with the same settings.
+
+    On the machine's own network, so that it reaches the proxies.
+    """
+    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+        settings = daemon_settings(EngineSpec(), "198.18.213.1/24")
+        settings = {k: v for k, v in settings.items() if k in ("features", "shutdown-timeout")}
+        Path(folder, "daemon.json").write_text(json.dumps({**settings, "bridge": "none"}))
+        command = ["dockerd", "--config-file=/faults/daemon.json", "--iptables=false"]
+        container = cluster.engine.docker(
+            *("run", "--detach", "--privileged", "--network=host", f"--volume={folder}:/faults"),
+            *("--volume=/var/lib/docker", cluster.executor_image, *command),
+            "--host=unix:///faults/docker.sock",
+        ).strip()
+        try:
+            socket = Path(folder, "docker.sock")
+            until(lambda: answers(socket), "the executor's engine does not answer")
+            yield socket
+        finally:
+            cluster.engine.docker("rm", "--force", "--volumes", container)
 
 
 @dataclass
@@ -73,6 +98,7 @@ class Case:
     """One build through the proxy, and what it came to."""
 
     cluster: Cluster
+    engine: Path
     fault: Fault | None = None
     at: int = 0
     builds: int = 0
@@ -120,7 +146,7 @@ class Case:
             attempt=1,
             git=GitSpec("https://git.example/app.git"),
             images=tuple(f"{image}:{tag}" for tag in TAGS),
-            timeout=120.0,
+            timeout=60.0,
             registry_auth=RegistryAuth(registry.username, Secret(registry.password)),
             engine=EngineSpec(EngineMode.SOCKET),
         )
@@ -137,7 +163,7 @@ class Case:
                 space,
                 log,
                 CancelToken(),
-                OneEngine(self.cluster, folder),
+                OneEngine(self.engine, folder),
                 lambda _: None,
                 desk,
                 backoff=Backoff(0.05, 0.2),
@@ -151,7 +177,8 @@ class Case:
         (context / "a").write_text(uuid.uuid4().hex)
         (context / "b").write_text(uuid.uuid4().hex)
         (context / "Dockerfile").write_text("FROM scratch\nCOPY a /a\nCOPY b /b\n")
-        self.cluster.engine.docker("build", "--quiet", "--tag", tag, str(context))
+        host = f"--host=unix://{self.engine}"
+        self.cluster.engine.docker(host, "build", "--quiet", "--tag", tag, str(context))
 
 
 @dataclass
@@ -160,10 +187,12 @@ class _Pipeline(Pipeline):
 
     build: Callable[[Path, str], None] = lambda _context, _tag: None
 
-    def _clone(self, plan: object) -> Checkout:
+    def _clone(self, plan: pipeline_module.Plan) -> Checkout:
+        del plan
         return Checkout("0" * 40, "2026-01-01T00:00:00Z", "a subject")
 
     def _image(self, plan: pipeline_module.Plan, checkout: Checkout, engine: Engine) -> None:
+        del checkout, engine
         self.build(self.workspace.checkout, str(plan.local))
 
 
@@ -181,12 +210,18 @@ def main() -> int:
     """All of them, as a table. The exit code is 1 if one case went wrong."""
     cluster = Cluster(cluster_config())
     cluster.up(Stopwatch(print))
-    with impatient(), ThreadPoolExecutor(AT_ONCE) as pool:
-        clean = Case(cluster).run()
+    with (
+        impatient(),
+        executors_engine(cluster) as engine,
+        ThreadPoolExecutor(AT_ONCE) as pool,
+    ):
+        clean = Case(cluster, engine).run()
         if clean.wrong is not None:
             raise SystemExit(f"the clean run went wrong: {clean.wrong}\n{clean.log}")
         print(f"a clean push: {clean.requests} requests, {clean.seconds:.1f} s", flush=True)
-        wanted = [Case(cluster, fault, at) for fault in Fault for at in range(clean.requests)]
+        wanted = [
+            Case(cluster, engine, fault, at) for fault in Fault for at in range(clean.requests)
+        ]
         cases = []
         for case in pool.map(Case.run, wanted):
             cases.append(case)
