@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -146,13 +147,9 @@ def test_a_stop_ends_the_waiting() -> None:
 
 
 def test_long_waits_are_said_once() -> None:
-    framework = Framework(now=0.0)
-
-    def reply(request: LeaseRequest) -> LeaseAnswer | None:
-        assert framework.now is not None
-        framework.now += 3
-        return granted(request) if len(framework.asked) == 6 else None
-
-    framework.reply = reply
+    framework = Framework()
+    ticks = itertools.count(0.0, 0.5)
+    framework.desk = LeaseDesk("b.1", framework.send, every=1.0, clock=lambda: next(ticks))
+    framework.reply = lambda request: granted(request, 1e3) if len(framework.asked) == 9 else None
     framework.acquire()
     assert framework.said == ["Waiting for the framework's leave to publish"]

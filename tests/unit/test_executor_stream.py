@@ -342,6 +342,43 @@ DENIED = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        ("unexpected status from PUT request: 503 Service Unavailable", True),
+        ("received unexpected HTTP status: 500 Internal Server Error", True),
+        ("toomanyrequests: slow down", True),
+        ("write tcp 10.0.0.1:1: connection reset by peer", True),
+        ("dial tcp: lookup registry.example: no such host", True),
+        ("nobody has ever seen this", True),
+        ("manifest invalid: manifest invalid", False),
+        ("http: server gave HTTP response to HTTPS client", False),
+        ("tls: failed to verify certificate: x509: unknown authority", False),
+        ("unexpected status from POST request: 413 Request Entity Too Large", False),
+    ],
+)
+def test_pushes_that_are_worth_another_try(error: str, transient: bool) -> None:
+    assert push_failure(error).transient is transient
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        ("unexpected status from HEAD request to https://x/: 503 Service Unavailable", True),
+        ("unexpected status from HEAD request to https://x/: 429 Too Many Requests", True),
+        ("failed to do request: Head: read: connection reset by peer", True),
+        ("failed to do request: dial tcp: i/o timeout", True),
+        ("failed to copy: httpReadSeeker: failed open: unexpected EOF", True),
+        ("registry.example/base:1: not found", False),
+        ("pull access denied, repository does not exist: 503", False),
+    ],
+)
+def test_base_images_that_are_worth_another_try(error: str, transient: bool) -> None:
+    state = folded(f"#3 [1/2] FROM registry.example/base:1\n#3 ERROR: {error}\n")
+    failure = build_failure(state, 1)
+    assert (failure.reason, failure.transient) == (Reason.BASE_IMAGE_FAILED, transient)
+
+
 @pytest.mark.parametrize("error", DENIED)
 def test_refused_pushes(error: str) -> None:
     assert push_failure(error).reason is Reason.PUSH_DENIED
