@@ -7,6 +7,7 @@ proxy between both that spoils one request. Only git and the framework's leave a
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -210,6 +211,15 @@ def main() -> int:
     """All of them, as a table. The exit code is 1 if one case went wrong."""
     cluster = Cluster(cluster_config())
     cluster.up(Stopwatch(print))
+    try:
+        return run_all(cluster)
+    finally:
+        if os.environ.get("BUILDER_TEST_KEEP") != "1":
+            cluster.down()
+
+
+def run_all(cluster: Cluster) -> int:
+    """See `main`."""
     with (
         impatient(),
         executors_engine(cluster) as engine,

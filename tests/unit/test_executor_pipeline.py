@@ -422,7 +422,7 @@ def test_a_taken_over_staging_tag_is_pushed_again(bench: Bench) -> None:
             return digest
 
     rival = Rival(bench.registry.registries)
-    bench.registry.push = rival.push  # type: ignore[method-assign]
+    bench.registry.push = rival.push  # type: ignore[method-assign,assignment]
     report = bench.run()
     assert (report.outcome, report.digest) == (Outcome.SUCCEEDED, DIGEST)
     rivals = 99
@@ -516,8 +516,15 @@ def test_a_stop_before_the_first_put_publishes_nothing(bench: Bench) -> None:
     assert not bench.repository.puts
 
 
+def stop_at_a_put(bench: Bench, grace: float) -> None:
+    def stop(_what: str, _tag: str) -> None:
+        bench.token.cancel(Stop.KILL, grace)
+
+    bench.repository.after_put = stop
+
+
 def test_a_stop_after_the_first_put_lets_the_others_follow(bench: Bench) -> None:
-    bench.repository.after_put = lambda _what, _tag: bench.token.cancel(Stop.KILL, 30.0) and None
+    stop_at_a_put(bench, 30.0)
     report = bench.run()
     assert report.outcome is Outcome.SUCCEEDED
     assert bench.repository.puts == ["1", "2"]
@@ -525,7 +532,7 @@ def test_a_stop_after_the_first_put_lets_the_others_follow(bench: Bench) -> None
 
 
 def test_a_stop_without_grace_ends_between_two_tags(bench: Bench) -> None:
-    bench.repository.after_put = lambda _what, _tag: bench.token.cancel(Stop.KILL, 1.0) and None
+    stop_at_a_put(bench, 1.0)
     report = bench.run()
     assert report.outcome is Outcome.KILLED
     assert bench.repository.puts == ["1"]
