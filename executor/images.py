@@ -16,7 +16,7 @@ from executor.cancel import CancelToken
 from executor.failure import BuildFailure
 from executor.log import BuildLog
 from executor.retry import Retries
-from executor.stream import NEW_BUILD, build_failure, fold_build
+from executor.stream import NEW_BUILD, build_failure, fold_build, refused_login
 from executor.workspace import Workspace
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
@@ -116,7 +116,8 @@ def build(
                 command, token=token, env=environment, cwd=workspace.checkout, output=output
             )
         if code != 0:
-            failure = build_failure(state, code)
+            logins = options.registries if options.auth else ()
+            failure = refused_login(build_failure(state, code), logins)
             raise BuildFailure(failure.reason, failure.message, transient=failure.transient)
 
     retries.run(run)

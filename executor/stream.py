@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from builder_framework.protocol import Reason
@@ -61,6 +61,7 @@ _FOR_GOOD = re.compile(
     r"\b(?:400|404|405|409|413|415|422)\b",
     re.IGNORECASE,
 )
+_WRONG_PASSWORD = re.compile(r"\b401\b|incorrect username or password", re.IGNORECASE)
 _NO_SUCH_HOST = re.compile(r"no such host", re.IGNORECASE)
 
 _DENIED = re.compile(
@@ -162,6 +163,18 @@ def _base_image_failure(error: str, texts: str) -> Failure:
     return Failure(
         Reason.BASE_IMAGE_FAILED, f"a base image could not be had: {error}", transient=transient
     )
+
+
+def refused_login(failure: Failure, registries: Iterable[str]) -> Failure:
+    """`failure`, or what is behind it: these registries were given a password and refused it."""
+    told = failure.message
+    if (
+        failure.reason is Reason.BASE_IMAGE_FAILED
+        and _WRONG_PASSWORD.search(told)
+        and any(f"{registry}/" in told for registry in registries)
+    ):
+        return Failure(Reason.PUSH_DENIED, f"the registry refused registry_auth: {told}")
+    return failure
 
 
 @dataclass(frozen=True)

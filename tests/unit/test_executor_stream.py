@@ -20,6 +20,7 @@ from executor.stream import (
     fold_push,
     push_failure,
     push_progress,
+    refused_login,
 )
 
 HEAD = """\
@@ -301,6 +302,25 @@ def test_no_line_breaks_the_fold(lines: list[str]) -> None:
     for line in lines:
         state = fold_build(state, line)
     assert build_failure(state, 1).message
+
+
+@pytest.mark.parametrize(
+    ("error", "registries", "reason"),
+    [
+        ("HEAD request to http://r.example/v2/x: 401 Unauthorized", ["r.example"], "push_denied"),
+        ("HEAD request to http://r.example/v2/x: 401 Unauthorized", ["q.x"], "base_image_failed"),
+        ("HEAD request to http://r.example/v2/x: 401 Unauthorized", [], "base_image_failed"),
+        (
+            "HEAD request to http://r.example/v2/x: 404 Not Found",
+            ["r.example"],
+            "base_image_failed",
+        ),
+    ],
+)
+def test_a_refused_password_is_told_as_that(error: str, registries: list[str], reason: str) -> None:
+    """Where base image and result share a registry, the base image is only where it shows."""
+    state = folded(f"#3 [1/2] FROM r.example/x:1\n#3 ERROR: {error}\n")
+    assert refused_login(build_failure(state, 1), registries).reason.value == reason
 
 
 PUSHED = "sha256:" + "a" * 64
