@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -374,3 +378,54 @@ def test_who_is_spoken_to_without_tls(
     registry: str, insecure: tuple[str, ...], expected: bool
 ) -> None:
     assert is_insecure(registry, insecure) is expected
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key and a certificate for 127.0.0.1 that nobody has signed."""
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", "/CN=registry", "-addext"),
+            *("subjectAltName=IP:127.0.0.1", "-keyout", str(file), "-out", f"{file}.crt"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
+    return file
+
+
+@pytest.fixture
+def with_tls(server: Server, certificate: Path) -> Server:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    return server
+
+
+def test_an_insecure_registry_may_have_any_certificate(with_tls: Server) -> None:
+    assert repository(with_tls).digest_of("1") == DIGEST
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_any_other_registry_needs_a_known_one(
+    with_tls: Server,
+    certificate: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: bool,
+) -> None:
+    """Known is what Docker's directory for this registry says."""
+    monkeypatch.setattr("executor.manifests.is_insecure", lambda *_: False)
+    monkeypatch.setattr("executor.registry_http.CERTIFICATES", tmp_path)
+    if known:
+        (tmp_path / with_tls.address).mkdir()
+        shutil.copy(f"{certificate}.crt", tmp_path / with_tls.address / "ca.crt")
+        assert repository(with_tls).digest_of("1") == DIGEST
+        return
+    with pytest.raises(BuildFailure, match="certificate") as caught:
+        repository(with_tls).digest_of("1")
+    assert (caught.value.reason, caught.value.transient) == (Reason.PUSH_FAILED, False)
+    assert not with_tls.seen
