@@ -140,6 +140,7 @@ class _Push:
         # Never None: docker-py would look for credentials in the files of whoever runs it.
         self._auth = {"username": auth.username, "password": auth.password.reveal()} if auth else {}
         self._response: Any = None
+        self._closed = False
         self._queue: queue.SimpleQueue[Mapping[str, object] | None] = queue.SimpleQueue()
         # requests' hook gives the response, which docker-py keeps to itself; closing it is the
         # only way to make the engine stop pushing.
@@ -174,6 +175,7 @@ class _Push:
         from docker.errors import DockerException  # noqa: PLC0415
         from docker.types.daemon import CancellableStream  # noqa: PLC0415
 
+        self._closed = True
         response = self._response
         if response is not None:
             with contextlib.suppress(DockerException, OSError, AttributeError):
@@ -181,12 +183,10 @@ class _Push:
 
     def _remember(self, response: Any, *_: object, **__: object) -> None:
         self._response = response
+        if self._closed:  # hung up before there was anything to hang up
+            self.close()
 
     def _read(self) -> None:
-        from docker.errors import DockerException  # noqa: PLC0415
-        from requests import RequestException  # noqa: PLC0415
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
         try:
             for event in self._client.push(
                 self._image.name,
@@ -196,7 +196,7 @@ class _Push:
                 decode=True,
             ):
                 self._queue.put(event)
-        except (DockerException, RequestException, HTTPError, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  (of several libraries; told by who waits for it)
             self.error = self.error or f"{type(error).__name__}: {error}"
         finally:
             self._queue.put(None)

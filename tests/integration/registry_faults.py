@@ -52,10 +52,10 @@ from tests.integration.faulty_proxy import Fault, FaultyProxy
 from tests.integration.harness import pull, until
 
 TAGS = ("1", "latest")
-SILENCE = 4.0
+SILENCE = 6.0
 """Seconds without progress after which the engine's push is hung up; ten minutes in production."""
 
-CALL_TIMEOUT = 2.0
+CALL_TIMEOUT = 5.0
 AT_ONCE = 6
 
 
