@@ -20,10 +20,10 @@ SOURCES := api bench builder_framework compat devcluster docs executor plugins t
 HERE := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap environment up down status clean test unit integration check lock docs format outage restart
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bootstrap: ## install the Debian packages and .venv (part of `make up`)
 	@$(PYTHON) devcluster/bootstrap.py
@@ -52,6 +52,9 @@ unit: environment ## the tests that need no cluster: seconds
 
 integration: bootstrap ## the tests on a real cluster of their own
 	@$(VENV)/python -m pytest -m integration $(ARGS)
+
+registry-faults: bootstrap ## every fault at every request of a push to a real registry
+	@$(VENV)/python -m tests.integration.registry_faults
 
 check: environment ## lint, format, types, import contracts
 	@$(VENV)/ruff check $(HERE)
