@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from addict import Dict
 from pymesos import Executor, decode_data
 
 from executor.cancel import Stop
 from executor.checkpoint import make_recoverable
-from executor.driver import ExecutorDriver, duration
+from executor.driver import ExecutorDriver
 from executor.engine import Engines
+from executor.environment import duration
+from executor.outbox import FILE_NAME, Outbox
 from executor.task import Task
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,8 @@ class BuildExecutor(Executor):  # type: ignore[misc]
 
     def run(self, token: str | None = None) -> int:
         """Serve until the last task has ended, or somebody says so. Returns the exit code."""
-        driver = self._driver = ExecutorDriver(self, self, token)
+        outbox = Outbox(self._settings.sandbox / FILE_NAME)
+        driver = self._driver = ExecutorDriver(self, self, token, outbox)
         make_recoverable()
         driver.start()
         try:
@@ -130,9 +132,6 @@ class BuildExecutor(Executor):  # type: ignore[misc]
         logger.info("task %s starts", task_id)
         new.start()
 
-    def frameworkMessage(self, driver: ExecutorDriver, message: Any) -> None:  # noqa: N802
-        """Framework messages are not used: they may be lost."""
-
     def error(self, driver: ExecutorDriver, message: str) -> None:
         """The agent wants us to end."""
         del driver
@@ -148,6 +147,10 @@ class BuildExecutor(Executor):  # type: ignore[misc]
             logger.warning("no task %s to kill", task_id)
             return
         task.stop(Stop.KILL, self._grace(grace), announce=self._announce_killing)
+
+    def framework_message(self, data: bytes) -> None:
+        """Nothing that the framework says is waited for."""
+        logger.debug("a framework message of %d bytes", len(data))
 
     def stop_all(self) -> None:
         """Stop every build and end, within the executor's grace period."""

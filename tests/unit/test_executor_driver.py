@@ -21,7 +21,8 @@ from addict import Dict
 from pymesos import Executor
 
 from executor.connection import RecordReader
-from executor.driver import ExecutorDriver, duration
+from executor.driver import ExecutorDriver
+from executor.environment import duration
 from tests.unit.executor_agent import FakeAgent
 from tests.unit.waiting import until
 
