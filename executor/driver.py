@@ -156,18 +156,22 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
 
     def _stay_subscribed(self) -> str:
         """Subscribe again and again; returns why that came to an end."""
-        backoff, lost = FIRST_BACKOFF, now()
+        backoff, lost, said = FIRST_BACKOFF, now(), ""
         while not self._stopped.is_set():
             began = now()
             try:
                 for event in self._events():
+                    said = ""
                     self.process_event(event)
                     if self._stopped.is_set():
                         return "stopped"
             except Refused as error:
                 return str(error)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                logger.info("connection to the agent: %s", str(error) or type(error).__name__)
+                text = str(error) or type(error).__name__
+                # Once, not twice a second for as long as the agent is away.
+                logger.log(logging.DEBUG if text == said else logging.INFO, "agent: %s", text)
+                said = text
             if self._disconnect():
                 # Not since its last event: a build may hear nothing for half an hour.
                 lost = now()
