@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import threading
+from base64 import b64decode
 from pathlib import Path
 
 from pymesos import Executor
@@ -18,6 +19,7 @@ from pymesos import Executor
 from builder_framework.errors import ProtocolError
 from builder_framework.protocol import (
     Outcome,
+    Phase,
     Reason,
     Report,
     decode_report,
@@ -42,6 +44,7 @@ OOM_COUNTERS = (
 """Where the kernel counts the container's processes that it killed for want of memory (v2, v1)."""
 
 TICK = 0.2
+"""Seconds between looks at whether that came, or the agent is gone for good."""
 
 
 def main(token: str | None, how: str) -> int:
@@ -56,11 +59,11 @@ def main(token: str | None, how: str) -> int:
 
 def report_unfinished(outbox: Outbox, sandbox: Path, how: str) -> None:
     """Put the end of every task that has none into the outbox, its result and its log."""
-    for task_id in outbox.unfinished:
+    for task_id, data in outbox.unfinished.items():
         result = sandbox / result_file_name(task_id)
         report = _result(result)
         if report is None:
-            report = verdict(how)
+            report = verdict(how, _phase(data), OOM_COUNTERS)
             with contextlib.suppress(OSError), (sandbox / log_file_name(task_id)).open("a") as log:
                 log.write(f"{report.message}\n")
             with contextlib.suppress(OSError):
@@ -68,19 +71,16 @@ def report_unfinished(outbox: Outbox, sandbox: Path, how: str) -> None:
         Reporter(task_id, outbox.add).end(report)
 
 
-def verdict(how: str, counters: tuple[Path, ...] = OOM_COUNTERS) -> Report:
+def verdict(how: str, phase: Phase, counters: tuple[Path, ...]) -> Report:
     """The end of a build whose executor died; another attempt may succeed if memory sufficed."""
-    if "SIGKILL" in how and out_of_memory(counters):
-        return Report(
-            outcome=Outcome.FAILED,
-            reason=Reason.OUT_OF_MEMORY,
-            message=f"the executor {how}: the container ran out of memory",
-        )
+    no_memory = "SIGKILL" in how and out_of_memory(counters)
+    why = ": the container ran out of memory" if no_memory else ""
     return Report(
+        phase=phase,
         outcome=Outcome.FAILED,
-        reason=Reason.EXECUTOR_LOST,
-        message=f"the executor {how}",
-        transient=True,
+        reason=Reason.OUT_OF_MEMORY if no_memory else Reason.EXECUTOR_LOST,
+        message=f"the executor {how} while {phase.value}{why}",
+        transient=not no_memory,
     )
 
 
@@ -93,6 +93,14 @@ def out_of_memory(counters: tuple[Path, ...]) -> bool:
                 if name == "oom_kill" and int(value):
                     return True
     return False
+
+
+def _phase(data: str | None) -> Phase:
+    """What the task was doing, from the `data` of its last update."""
+    with contextlib.suppress(ProtocolError, ValueError):
+        if data is not None:
+            return decode_report(b64decode(data)).phase or Phase.STARTING
+    return Phase.STARTING
 
 
 def _result(path: Path) -> Report | None:

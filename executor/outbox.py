@@ -28,10 +28,13 @@ _TERMINAL = frozenset({"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED"})
 
 @dataclass(frozen=True)
 class _Content:
-    """`updates` by their uuid, in the order they were made; `unfinished`: tasks by their id."""
+    """`updates` by their uuid, in the order they were made.
+
+    `unfinished`: by its id each task without a terminal update, with its last update's `data`.
+    """
 
     updates: Mapping[str, Status] = field(default_factory=dict)
-    unfinished: tuple[str, ...] = ()
+    unfinished: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class Outbox:
@@ -46,8 +49,8 @@ class Outbox:
         return len(self._content.updates)
 
     @property
-    def unfinished(self) -> tuple[str, ...]:
-        """Ids of the tasks that were launched and have no terminal update yet."""
+    def unfinished(self) -> Mapping[str, str | None]:
+        """Ids of the tasks that have no terminal update yet, with the `data` of their last one."""
         return self._content.unfinished
 
     def statuses(self) -> list[Status]:
@@ -65,7 +68,7 @@ class Outbox:
         """Note that there is this task."""
         with self._changing:
             now = self._content
-            self._save(_Content(now.updates, (*now.unfinished, task_id)))
+            self._save(_Content(now.updates, {**now.unfinished, task_id: None}))
 
     def add(self, status: Mapping[str, Any]) -> None:
         """Take over an update under a uuid of its own; it is in the file before it can be sent."""
@@ -75,8 +78,11 @@ class Outbox:
         own = json.loads(json.dumps(own))
         with self._changing:
             now = self._content
-            ended = own["task_id"]["value"] if own["state"] in _TERMINAL else None
-            unfinished = tuple(task_id for task_id in now.unfinished if task_id != ended)
+            unfinished = dict(now.unfinished)
+            if own["state"] in _TERMINAL:
+                unfinished.pop(own["task_id"]["value"], None)
+            else:
+                unfinished[own["task_id"]["value"]] = own.get("data")
             self._save(_Content({**now.updates, str(identity): own}, unfinished))
 
     def acknowledged(self, identity: str) -> None:
@@ -108,7 +114,7 @@ def _read(path: Path) -> _Content:
     """What a process before this one left; nothing where there is no such file."""
     try:
         body = json.loads(path.read_bytes())
-        return _Content(dict(body["updates"]), tuple(body["unfinished"]))
+        return _Content(dict(body["updates"]), dict(body["unfinished"]))
     except FileNotFoundError:
         return _Content()
     except (OSError, ValueError, KeyError, TypeError) as error:

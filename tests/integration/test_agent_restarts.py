@@ -58,11 +58,11 @@ def test_a_killed_executor_ends_its_build_with_the_truth(
     until(lambda: "it runs" in framework.log(build_id), "the build does not run")
     os.kill(executor_pid(cluster), signal.SIGKILL)
     build = framework.failed(build_id, "executor_lost")
-    assert build["message"] == "the executor was killed by SIGKILL"
+    assert build["message"] == "the executor was killed by SIGKILL while BUILDING"
     gone(cluster)
     assert not exists(cluster, name, "1")
     until(lambda: framework.get(build_id)["log"]["complete"], "the log is not complete")
-    assert framework.log(build_id).endswith("the executor was killed by SIGKILL\n")
+    assert framework.log(build_id).endswith("the executor was killed by SIGKILL while BUILDING\n")
 
 
 def test_a_build_that_ended_while_its_agent_was_away_outlives_its_executor(
