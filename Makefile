@@ -12,6 +12,9 @@ MESOS_MASTER ?=
 EXECUTOR_IMAGE ?=
 # More words for pytest, for example ARGS="-k cancel -x".
 ARGS ?=
+# Of `make agent-restarts`: how many, and a seed that repeats an earlier run.
+N ?= 30
+SEED ?=
 # Decisions have no untested branch.
 FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-under=100
 
@@ -20,10 +23,10 @@ SOURCES := api bench builder_framework compat devcluster docs executor plugins t
 HERE := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap environment up down status clean test unit integration check lock docs format
+.PHONY: help bootstrap environment up down status clean test unit integration agent-restarts check lock docs format
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bootstrap: ## install the Debian packages and .venv (part of `make up`)
 	@$(PYTHON) devcluster/bootstrap.py
@@ -52,6 +55,11 @@ unit: environment ## the tests that need no cluster: seconds
 
 integration: bootstrap ## the tests on a real cluster of their own
 	@$(VENV)/python -m pytest -m integration $(ARGS)
+
+agent-restarts: bootstrap ## kill agents under running builds, N=30 times; SEED=… repeats a run
+	@AGENT_RESTARTS="$(N)" AGENT_RESTARTS_AWAY=60 AGENT_RESTARTS_SEED="$(SEED)" \
+		$(VENV)/python -m pytest -q tests/integration/test_agent_restarts.py -k at_random $(ARGS); \
+		code=$$?; tail -n 1 .devcluster-test/agent-restarts.txt; exit $$code
 
 check: environment ## lint, format, types, import contracts
 	@$(VENV)/ruff check $(HERE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from devcluster import Cluster
 from executor.outbox import FILE_NAME
 from tests.integration.harness import Framework, exists, pull, until
+from tests.integration.restarts import HEADER, Restarter, plans
 
 pytestmark = pytest.mark.integration
 
@@ -113,3 +115,25 @@ def test_nothing_secret_is_left_in_the_sandbox_of_a_killed_executor(
     assert {path.name for path in files} >= {FILE_NAME, "stderr"}
     secret = cluster.registry.password.encode()
     assert [path for path in files if secret in path.read_bytes()] == []
+
+
+@pytest.mark.timeout(3600)
+def test_builds_survive_agents_that_are_killed_at_random(
+    framework: Framework, cluster: Cluster, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A1: `make agent-restarts` does it more often; a seed repeats moments and delays."""
+    count = int(os.environ.get("AGENT_RESTARTS", "4"))
+    longest = float(os.environ.get("AGENT_RESTARTS_AWAY", "10"))
+    seed = int(os.environ.get("AGENT_RESTARTS_SEED") or random.randrange(10**6))  # noqa: S311
+    outcomes = Restarter(framework, cluster, name).run(plans(seed, count, longest))
+    survived = sum(outcome.survived for outcome in outcomes)
+    figures = (
+        f"agent-restarts: seed={seed} restarts={count} builds={len(outcomes)} "
+        f"survived={survived} lost={len(outcomes) - survived}"
+    )
+    table = "\n".join([HEADER, *(outcome.row() for outcome in outcomes), figures, ""])
+    (cluster.config.state_dir / "agent-restarts.txt").write_text(table)
+    with capsys.disabled():
+        print(f"\n{table}", end="")
+    assert survived == len(outcomes)
+    gone(cluster)

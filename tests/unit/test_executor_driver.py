@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 import uuid
@@ -291,6 +292,23 @@ def test_a_framework_message_that_was_not_taken_is_told(start: Start, agent: Fak
     agent.message_status = lambda: None
     with pytest.raises((OSError, http.client.HTTPException)):
         driver.sendFrameworkMessage(b"")
+
+
+def test_a_name_that_does_not_resolve_yet_is_asked_for_again(
+    start: Start, env: pytest.MonkeyPatch
+) -> None:
+    """P10: an error of the resolver ended the I/O thread."""
+    failures = iter([socket.gaierror(-3, "Temporary failure in name resolution")] * 2)
+    resolve = socket.getaddrinfo
+
+    def flaky(*arguments: Any, **options: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return resolve(*arguments, **options)
+
+    env.setattr(socket, "getaddrinfo", flaky)
+    driver, _ = start()
+    until(lambda: driver.connected)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
