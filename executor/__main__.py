@@ -43,7 +43,11 @@ def aftermath(token: str | None, how: str) -> int:
     """Say what an executor that died left unsaid."""
     from executor import aftermath as module  # noqa: PLC0415
 
-    return module.main(token, how)
+    try:
+        return module.main(token, how)
+    except Exception:
+        logging.getLogger(__name__).exception("updates are left unsent")
+        return init.EX_SOFTWARE
 
 
 if __name__ == "__main__":

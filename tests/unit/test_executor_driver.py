@@ -24,7 +24,7 @@ from addict import Dict
 from pymesos import Executor
 
 from executor import driver as driver_module
-from executor.connection import RecordReader, Refused
+from executor.connection import Refused
 from executor.driver import ExecutorDriver
 from executor.outbox import Outbox
 from tests.unit.executor_agent import FakeAgent
@@ -122,22 +122,6 @@ def test_it_subscribes_where_and_as_whom_it_should(start: Start, agent: FakeAgen
     assert agent.authorizations == {f"Bearer {TOKEN}"}
     assert "MESOS_EXECUTOR_AUTHENTICATION_TOKEN" not in os.environ
     assert driver.grace_shutdown_period == 7.0
-
-
-def test_one_dict_sent_twice_is_two_updates(start: Start, agent: FakeAgent) -> None:
-    """X3: a re-used dict re-used its uuid, and the agent ignored the second update."""
-    driver, _ = start()
-    status = update("TASK_RUNNING")
-    driver.sendStatusUpdate(status)
-    status["state"] = "TASK_FINISHED"
-    driver.sendStatusUpdate(status)
-    until(lambda: len(agent.updates) == 2)
-    assert agent.states() == ["TASK_RUNNING", "TASK_FINISHED"]
-    assert len({item["uuid"] for item in agent.updates}) == 2
-    assert all(len(base64.b64decode(item["uuid"])) == 16 for item in agent.updates)
-    assert {item["source"] for item in agent.updates} == {"SOURCE_EXECUTOR"}
-    assert "uuid" not in status
-    assert driver.wait_drained(5)
 
 
 def test_an_update_made_while_disconnected_arrives(start: Start, agent: FakeAgent) -> None:
@@ -401,21 +385,3 @@ def test_stopping_takes_no_time(start: Start, agent: FakeAgent) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert not interrupted
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_records_in_pieces_of_any_size(size: int) -> None:
-    records = [b"{}", b"", b'{"a": "\\n5\\n"}', b"x" * 300]
-    stream = b"".join(b"%d\n%s" % (len(record), record) for record in records)
-    reader = RecordReader()
-    found = [r for at in range(0, len(stream), size) for r in reader.feed(stream[at : at + size])]
-    assert found == records
-
-
-@pytest.mark.parametrize(
-    "garbage", [b"x\n", b"-1\n", b"1.5\n", b"\n", b"9" * 19 + b"\n", b"a" * 20]
-)
-def test_a_stream_out_of_step_is_noticed(garbage: bytes) -> None:
-    """P28: it stayed connected and deaf."""
-    with pytest.raises(ValueError, match="record"):
-        list(RecordReader().feed(garbage))

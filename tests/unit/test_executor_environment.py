@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -95,3 +98,14 @@ def test_a_certificate_without_the_address_needs_a_ca_of_ones_own() -> None:
     env = AgentEnvironment.read({**ENV, **lax, "LIBPROCESS_SSL_CA_FILE": "/ca.pem"})
     assert env.tls is not None
     assert not env.tls.check_address
+
+
+def test_an_executor_that_no_agent_started_says_so_in_one_line() -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MESOS_")}
+    env = {**kept, "PYTHONPATH": os.pathsep.join(sys.path), "MESOS_AGENT_ENDPOINT": "nonsense"}
+    done = subprocess.run(
+        [sys.executable, "-m", "executor"], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 78
+    (line,) = done.stderr.splitlines()
+    assert "MESOS_AGENT_ENDPOINT is 'nonsense': it should be host:port" in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from pathlib import Path
@@ -78,6 +79,18 @@ def test_what_was_taken_over_cannot_be_changed_from_outside() -> None:
     status["task_id"]["value"] = "other"
     assert outbox.statuses()[0]["task_id"] == {"value": "b.1"}
     assert "uuid" not in status
+
+
+def test_one_dict_taken_over_twice_is_two_updates() -> None:
+    """X3: the agent ignores an update whose uuid it has seen."""
+    outbox = Outbox()
+    status = update("TASK_RUNNING")
+    outbox.add(status)
+    outbox.add(status)
+    taken = outbox.statuses()
+    assert len({item["uuid"] for item in taken}) == 2
+    assert all(len(base64.b64decode(item["uuid"])) == 16 for item in taken)
+    assert {item["source"] for item in taken} == {"SOURCE_EXECUTOR"}
 
 
 @pytest.mark.parametrize(
