@@ -90,6 +90,25 @@ def test_a_build_that_ended_while_its_agent_was_away_outlives_its_executor(
     gone(cluster)
 
 
+def test_a_build_that_ended_while_its_agent_was_unreachable_is_not_lost(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    """The master tells of its end, when the agent is back, without the executor's report."""
+    build_id = framework.submit(
+        long(cluster, name, 3), f"{name}:1", constraints=[["rack", "EQUALS", "a"]]
+    )
+    until(lambda: "it runs" in framework.log(build_id), "the build does not run")
+    (agent,) = [agent for agent in cluster.agents if agent.attributes["rack"] == "a"]
+    agent.kill()
+    try:
+        framework.wait_state(build_id, "UNREACHABLE")
+    finally:
+        agent.start()
+    build = framework.succeeded(build_id)
+    assert len(build["attempts"]) == 1
+    assert pull(cluster, name, "1").digest == build["result"]["digest"]
+
+
 def test_an_executor_that_hangs_is_ended_with_its_build(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
