@@ -197,7 +197,10 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
         with self._work:
             was, self._subscribed, self._subscription = self._subscribed, False, None
         if was:
-            self.executor.disconnected(self)
+            try:
+                self.executor.disconnected(self)
+            except Exception:
+                logger.exception("a callback failed at the loss of the agent")
         return was
 
     # --- events ---------------------------------------------------------------------------

@@ -341,6 +341,19 @@ def test_a_defect_in_a_callback_costs_one_event(
     assert len(agent.subscriptions) == 1
 
 
+def test_a_defect_at_the_loss_of_the_agent_does_not_end_the_search_for_it(
+    start: Start, agent: FakeAgent, env: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: Recorder, _driver: object) -> None:
+        raise KeyError("a defect")
+
+    env.setattr(Recorder, "disconnected", broken)
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.drop_connection()
+    until(lambda: ("reregistered", "agent.example") in recorder.heard)
+
+
 def test_a_second_launch_is_ignored(start: Start, agent: FakeAgent) -> None:
     """X9: an assert on it ended the driver. It stays known after its acknowledgement."""
     driver, recorder = start()
