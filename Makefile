@@ -12,6 +12,9 @@ MESOS_MASTER ?=
 EXECUTOR_IMAGE ?=
 # More words for pytest, for example ARGS="-k cancel -x".
 ARGS ?=
+# Of `make agent-restarts`: how many, and a seed that repeats an earlier run.
+N ?= 30
+SEED ?=
 # Decisions have no untested branch.
 FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-under=100
 
@@ -55,6 +58,11 @@ integration: bootstrap ## the tests on a real cluster of their own
 
 registry-faults: bootstrap ## every fault at every request of a push to a real registry
 	@$(VENV)/python -m tests.integration.registry_faults
+
+agent-restarts: bootstrap ## kill agents under running builds, N=30 times; SEED=… repeats a run
+	@AGENT_RESTARTS="$(N)" AGENT_RESTARTS_AWAY=60 AGENT_RESTARTS_SEED="$(SEED)" \
+		$(VENV)/python -m pytest -q tests/integration/test_agent_restarts.py -k at_random $(ARGS); \
+		code=$$?; tail -n 1 .devcluster-test/agent-restarts.txt; exit $$code
 
 check: environment ## lint, format, types, import contracts
 	@$(VENV)/ruff check $(HERE)

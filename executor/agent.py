@@ -21,8 +21,10 @@ from builder_framework.errors import ProtocolError
 from builder_framework.protocol import decode_lease_answer
 from executor.cancel import Stop
 from executor.checkpoint import make_recoverable
-from executor.driver import ExecutorDriver, duration
+from executor.driver import ExecutorDriver
 from executor.engine import Engines
+from executor.environment import duration
+from executor.outbox import FILE_NAME, Outbox
 from executor.task import Task
 
 logger = logging.getLogger(__name__)
@@ -74,7 +76,8 @@ class BuildExecutor(Executor):  # type: ignore[misc]
 
     def run(self, token: str | None = None) -> int:
         """Serve until the last task has ended, or somebody says so. Returns the exit code."""
-        driver = self._driver = ExecutorDriver(self, self, token)
+        outbox = Outbox(self._settings.sandbox / FILE_NAME)
+        driver = self._driver = ExecutorDriver(self, self, token, outbox)
         make_recoverable()
         driver.start()
         try:

@@ -326,12 +326,12 @@ def test_settings(env: dict[str, str], settings: Settings) -> None:
     assert Settings.from_environment(env) == settings
 
 
-def start_init(work: str) -> subprocess.Popen[bytes]:
+def start_init(work: str, aftermath: str = "0") -> subprocess.Popen[bytes]:
     """`init.run` in a process that, as process 1 does, gets the orphans below it."""
     script = (
         "import ctypes, os, signal, subprocess, sys, time; from executor import init; "
         "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); "  # PR_SET_CHILD_SUBREAPER
-        f"sys.exit(init.run(lambda: {work}))"
+        f"sys.exit(init.run(lambda: {work}, lambda how: {aftermath}))"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen([sys.executable, "-c", script], env=env)
@@ -341,6 +341,25 @@ def test_process_one_returns_the_code() -> None:
     assert start_init("7").wait(20) == 7
     assert start_init("os.kill(os.getpid(), 9)").wait(20) == 128 + 9
     assert start_init("1 / 0").wait(20) == 70
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "heard"),
+    [
+        ("os.kill(os.getpid(), 9)", 128 + 9, "was killed by SIGKILL"),
+        ("1 / 0", 70, "failed by a defect"),
+        ("1", 1, None),
+        ("0", 0, None),
+    ],
+)
+def test_process_one_outlives_an_executor_that_died(
+    tmp_path: Path, work: str, code: int, heard: str | None
+) -> None:
+    """Its exit code stays; one that ended by itself has said what there was to say."""
+    written = tmp_path / "how"
+    note = f"open({str(written)!r}, 'w').write(how)"
+    assert start_init(work, note).wait(20) == code
+    assert (written.read_text() if written.exists() else None) == heard
 
 
 def test_process_one_reaps_orphans(tmp_path: Path) -> None:
