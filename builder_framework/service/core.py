@@ -21,6 +21,7 @@ from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, parse_task_id
+from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import ON_AGENT, State
 from builder_framework.errors import (
     BuilderError,
@@ -54,6 +55,7 @@ class Hooks:
     follow_log: Callable[[str], None]
     fetch_result: Callable[[str, Build], None]
     fatal: Callable[[str], None]
+    announce: Announce = no_notices
 
 
 class Loop:
@@ -127,7 +129,13 @@ class Loop:
         return items
 
     def _turn(self, items: list[Input]) -> None:
-        batch = Batch(self.active, self._store, self._clock(), self._policy.machine)
+        batch = Batch(
+            self.active,
+            self._store,
+            self._clock(),
+            self._policy.machine,
+            self._hooks.announce,
+        )
         for item in items:
             self._handle(item, batch)
         self._fire_timers(batch)
