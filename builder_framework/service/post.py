@@ -46,7 +46,6 @@ class Poster:
     def post(self, endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send `body` once and say what came of it."""
         deadline = time.monotonic() + self._limits.total
-        status: int | None = None
         try:
             with self._connected(endpoint, deadline) as connection:
                 connection.request(
@@ -56,15 +55,17 @@ class Poster:
                     {**headers, "Host": endpoint.authority, "Connection": "close"},
                 )
                 response = connection.getresponse()
-                status = response.status
+                if time.monotonic() >= deadline:
+                    # http.client takes a header that was cut off for one that is complete.
+                    raise TimeoutError
                 # The answer's text is not used; some servers take it ill when nobody reads it.
                 with contextlib.suppress(OSError, http.client.HTTPException):
                     response.read(self._limits.answer)
-                return Answer(status, _judged(response), response.getheader("Retry-After"))
+                return Answer(response.status, _judged(response), response.getheader("Retry-After"))
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = time.monotonic() >= deadline
             why = f"no answer within {self._limits.total:g} s" if late else _why(error)
-            return Answer(status, why[:MAX_ERROR_LENGTH])
+            return Answer(None, why[:MAX_ERROR_LENGTH])
 
     @contextlib.contextmanager
     def _connected(
