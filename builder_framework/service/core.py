@@ -21,6 +21,7 @@ from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, parse_task_id
+from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     BuilderError,
@@ -57,6 +58,7 @@ class Hooks:
     follow_log: Callable[[str], None]
     fetch_result: Callable[[str, Build], None]
     fatal: Callable[[str], None]
+    announce: Announce = no_notices
 
 
 class Loop:
@@ -131,7 +133,13 @@ class Loop:
         return items
 
     def _turn(self, items: list[Input]) -> None:
-        batch = Batch(self.active, self._store, self._clock(), self._policy.machine)
+        batch = Batch(
+            self.active,
+            self._store,
+            self._clock(),
+            self._policy.machine,
+            self._hooks.announce,
+        )
         for item in items:
             self._handle(item, batch)
         self._fire_timers(batch)
