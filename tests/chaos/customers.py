@@ -1,0 +1,81 @@
+"""Those who want builds, and go on asking while everything around them breaks."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from tests.chaos.faults import FrameworkPart
+from tests.chaos.orders import Kind, Order, kinds
+from tests.integration.harness import TERMINAL
+
+_POLL = 0.5
+_LATEST_CANCEL = 12.0
+
+
+class Customers:
+    """Submits, looks and cancels on a thread of its own; starts frameworks that ended again.
+
+    `progress`: how much of the plan is done, 0 to 1; orders are spread over it.
+    """
+
+    def __init__(
+        self,
+        frameworks: Sequence[FrameworkPart],
+        urls: Mapping[Kind, str],
+        seed: int,
+        builds: int,
+        progress: Callable[[], float],
+    ) -> None:
+        rng = random.Random(seed)  # noqa: S311 (replayed, not secret)
+        self._frameworks = frameworks
+        self._progress = progress
+        self.orders = [
+            Order(kind, urls[kind], cancel_after=rng.uniform(0, _LATEST_CANCEL))
+            for kind in kinds(rng, builds)
+        ]
+        self._open = list(self.orders)
+        self._turn = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="customers", daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more; what is under way goes on."""
+        self._stopping.set()
+        self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        """How many orders are not seen to be over."""
+        return len(self._open)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            for part in self._frameworks:
+                part.supervise()
+            due = len(self.orders) * self._progress() + 1
+            for order in [each for each in self._open if self.orders.index(each) < due]:
+                self._serve(order)
+            self._open = [order for order in self._open if order.first_end is None]
+            self._stopping.wait(_POLL)
+
+    def _serve(self, order: Order) -> None:
+        """One step of one order, at one of the frameworks after the other."""
+        self._turn += 1
+        framework = self._frameworks[self._turn % len(self._frameworks)].framework
+        now = time.time()
+        if order.build_id is None:
+            order.submit(framework, now)
+            return
+        build = order.look(framework)
+        if build is None or build["state"] in TERMINAL:
+            return
+        wanted = order.kind is Kind.CANCELLED and not order.cancel_answered
+        if wanted and now > order.answered_at + order.cancel_after:
+            order.cancel(framework)
