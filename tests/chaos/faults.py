@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from devcluster.engine import Engine
 from devcluster.errors import ClusterError
 from tests.chaos.proxy import Proxy
 from tests.integration.harness import Framework
+
+_WAIT_SECONDS = 15.0
 
 
 class Fault(Protocol):
@@ -174,7 +177,7 @@ class ExecutorFault:
         return f"executor {self.what}"
 
     def inject(self, rng: random.Random) -> str:
-        running = sorted(self.engine.docker("ps", "--quiet").split())
+        running = self._running()
         if not running:
             return "none was there"
         container = rng.choice(running)
@@ -183,6 +186,15 @@ class ExecutorFault:
         with contextlib.suppress(ClusterError, OSError):
             self.hit(self.engine, container)
         return container
+
+    def _running(self) -> list[str]:
+        """Waits a little for one: between two builds there may be none."""
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while not (running := self.engine.docker("ps", "--quiet").split()):
+            if time.monotonic() > deadline:
+                return []
+            time.sleep(0.2)
+        return sorted(running)
 
     def heal(self) -> None:
         while self._hit:

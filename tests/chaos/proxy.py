@@ -17,7 +17,6 @@ class Proxy:
     """Listens on `host:port` and hands every connection on to `target`."""
 
     def __init__(self, host: str, port: int, target: str) -> None:
-        self.address = f"{host}:{port}"
         target_host, _, target_port = target.rpartition(":")
         self._target = (target_host, int(target_port))
         self._flowing = threading.Event()
@@ -25,6 +24,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server((host, port))
+        self.address = f"{host}:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
     def silence(self) -> None:
