@@ -10,7 +10,7 @@ PORTS ?=
 # A Mesos cluster of yours instead of the one made here, and the executor image that it can pull.
 MESOS_MASTER ?=
 EXECUTOR_IMAGE ?=
-# More words for pytest, for example ARGS="-k cancel -x".
+# More words for pytest, for example ARGS="-k cancel -x"; for chaos ARGS="--only executor".
 ARGS ?=
 # Of `make agent-restarts`: how many, and a seed that repeats an earlier run.
 N ?= 30
@@ -69,10 +69,10 @@ agent-restarts: bootstrap ## kill agents under running builds, N=30 times; SEED=
 		code=$$?; tail -n 1 .devcluster-test/agent-restarts.txt; exit $$code
 
 failpoints: bootstrap ## kill the framework at each of its fail points, REPEATS times
-	@$(VENV)/python -m tests.chaos.points --repeats "$(REPEATS)"
+	@$(VENV)/python -m tests.chaos.points --repeats "$(REPEATS)" $(ARGS)
 
 chaos: bootstrap ## BUILDS builds while KILLS faults hit everything; SEED replays a run
-	@$(VENV)/python -m tests.chaos $(if $(SEED),--seed "$(SEED)") --builds "$(BUILDS)" --kills "$(KILLS)"
+	@$(VENV)/python -m tests.chaos $(if $(SEED),--seed "$(SEED)") --builds "$(BUILDS)" --kills "$(KILLS)" $(ARGS)
 
 check: environment ## lint, format, types, import contracts
 	@$(VENV)/ruff check $(HERE)

@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from devcluster import Cluster
-from devcluster.pytest_plugin import STATE_DIR, cluster_config
+from devcluster.progress import Stopwatch
+from devcluster.pytest_plugin import STATE_DIR, own_cluster
 from tests.chaos import evidence
 from tests.chaos.customers import Customers
 from tests.chaos.faults import FrameworkPart, all_faults
@@ -136,9 +137,8 @@ def main() -> int:
     folder = STATE_DIR / "chaos" / str(options.seed)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    cluster = Cluster(cluster_config())
-    cluster.up()
-    broken = campaign(cluster, options, folder)
+    with own_cluster(Stopwatch()) as cluster:
+        broken = campaign(cluster, options, folder)
     if not broken:
         shutil.rmtree(folder)
     else:

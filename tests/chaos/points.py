@@ -22,7 +22,8 @@ import requests
 
 from builder_framework import failpoints
 from devcluster import Cluster
-from devcluster.pytest_plugin import cluster_config
+from devcluster.progress import Stopwatch
+from devcluster.pytest_plugin import own_cluster
 from tests.chaos.evidence import frameworks_of, leftovers, of_order
 from tests.chaos.orders import Kind, Order, provide
 from tests.chaos.verdict import Complaint, Fault, judge
@@ -179,16 +180,14 @@ def main() -> int:
     parser.add_argument("--only", default="", help='for example "T5.before T6.after"')
     options = parser.parse_args()
     points = options.only.split() or list(wired())
-    cluster = Cluster(cluster_config())
-    cluster.up()
     runs: dict[str, list[list[Complaint]]] = {point: [] for point in points}
     folder = Path(tempfile.mkdtemp(prefix="builder-failpoints-"))
-    for point, complaints in run(cluster, points * options.repeats, folder):
-        runs[point].append(complaints)
-        for complaint in complaints:
-            print(complaint, flush=True)
-    left = leftovers(cluster, ())
-    forget(cluster)
+    with own_cluster(Stopwatch()) as cluster:
+        for point, complaints in run(cluster, points * options.repeats, folder):
+            runs[point].append(complaints)
+            print(*complaints, sep="\n", end="\n" if complaints else "", flush=True)
+        left = leftovers(cluster, ())
+        forget(cluster)
     print(*left, table(runs), sep="\n")
     red = sum(1 for results in runs.values() for complaints in results if complaints) + len(left)
     if red:
