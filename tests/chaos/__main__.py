@@ -21,7 +21,7 @@ from devcluster.progress import Stopwatch
 from devcluster.pytest_plugin import STATE_DIR, own_cluster
 from tests.chaos import evidence
 from tests.chaos.customers import Customers
-from tests.chaos.faults import FrameworkPart, all_faults
+from tests.chaos.faults import FrameworkPart, all_faults, services
 from tests.chaos.nemesis import Happened, blamed, inflict, schedule
 from tests.chaos.orders import Order, provide
 from tests.chaos.proxy import Proxy
@@ -60,15 +60,21 @@ def running(cluster: Cluster, proxy: Proxy, folder: Path) -> Iterator[list[Frame
 
 def suffer(
     cluster: Cluster, parts: Sequence[FrameworkPart], proxy: Proxy, options: argparse.Namespace
-) -> tuple[Customers, list[Happened]]:
-    """The builds and the faults, until all builds are over or `END_SECONDS` after the last one."""
-    faults = {fault.name: fault for fault in all_faults(cluster, parts, proxy)}
+) -> tuple[Customers, list[Happened], list[str]]:
+    """The builds and the faults, until all builds are over or `END_SECONDS` after the last one.
+
+    Also what ended without having been told to.
+    """
+    others = services(cluster)
+    faults = {fault.name: fault for fault in all_faults(cluster, parts, others, proxy)}
     if options.only:
         faults = {name: fault for name, fault in faults.items() if options.only in name}
     plan = schedule(options.seed, options.kills, list(faults))
     happened: list[Happened] = []
+    supervised = [*parts, *(part for some in others.values() for part in some)]
     customers = Customers(
         parts,
+        supervised,
         provide(cluster),
         options.seed,
         options.builds,
@@ -81,7 +87,7 @@ def suffer(
         evidence.eventually(lambda: not customers.waiting, END_SECONDS)
     finally:
         customers.stop()
-    return customers, happened
+    return customers, happened, [death for part in supervised for death in part.deaths]
 
 
 def report(
@@ -107,7 +113,7 @@ def campaign(cluster: Cluster, options: argparse.Namespace, folder: Path) -> int
     proxy = Proxy(cluster.address, PROXY_PORT, cluster.master.address)
     with running(cluster, proxy, folder) as parts:
         frameworks = [part.framework for part in parts]
-        customers, happened = suffer(cluster, parts, proxy, options)
+        customers, happened, deaths = suffer(cluster, parts, proxy, options)
         for framework in frameworks:
             framework.wait_ready()
         say("gathering evidence")
@@ -115,11 +121,11 @@ def campaign(cluster: Cluster, options: argparse.Namespace, folder: Path) -> int
         left = evidence.leftovers(cluster, frameworks)
         wrong = {order: complaints for order, complaints in verdicts.items() if complaints}
         report(wrong, happened, frameworks, folder)
-        deaths = [code for part in parts for code in part.deaths]
     proxy.close()
     evidence.keep_logs(cluster, frameworks, folder)
     print(*left, sep="\n")
-    print(f"framework processes that ended by themselves, by exit code: {dict(Counter(deaths))}")
+    for death, count in Counter(deaths).items():
+        print(f"ended by itself {count} times: {death}")
     broken = Counter(c.fault for some in [*wrong.values(), left] for c in some)
     counts = " ".join(f"{fault.value}={broken[fault]}" for fault in Fault)
     print(f"chaos: seed={options.seed} builds={len(verdicts)} kills={len(happened)} {counts}")

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from tests.chaos.faults import FrameworkPart
+from tests.chaos.faults import FrameworkPart, Supervised
 from tests.chaos.orders import Kind, Order, kinds
 from tests.integration.harness import TERMINAL
 
@@ -16,7 +16,7 @@ _LATEST_CANCEL = 12.0
 
 
 class Customers:
-    """Submits, looks and cancels on a thread of its own; starts frameworks that ended again.
+    """Submits, looks and cancels on a thread of its own; starts again what ended by itself.
 
     `progress`: how much of the plan is done, 0 to 1; orders are spread over it.
     """
@@ -24,6 +24,7 @@ class Customers:
     def __init__(
         self,
         frameworks: Sequence[FrameworkPart],
+        supervised: Sequence[Supervised],
         urls: Mapping[Kind, str],
         seed: int,
         builds: int,
@@ -31,6 +32,7 @@ class Customers:
     ) -> None:
         rng = random.Random(seed)  # noqa: S311 (replayed, not secret)
         self._frameworks = frameworks
+        self._supervised = supervised
         self._progress = progress
         self.orders = [
             Order(kind, urls[kind], cancel_after=rng.uniform(0, _LATEST_CANCEL))
@@ -57,7 +59,7 @@ class Customers:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            for part in self._frameworks:
+            for part in self._supervised:
                 part.supervise()
             due = len(self.orders) * self._progress() + 1
             for order in [each for each in self._open if self.orders.index(each) < due]:

@@ -103,10 +103,14 @@ def leftovers(cluster: Cluster, frameworks: Sequence[Framework]) -> list[Complai
 
 
 def _running(cluster: Cluster) -> list[str]:
-    """Containers that are not over: paused and created ones too; volumes in use are theirs."""
-    form = "{{.Names}} {{.Status}}"
+    """Containers that are not over, paused ones too; cache volumes in use are theirs.
+
+    A dockerd that is killed inside `docker run` leaves a container that never starts. That is
+    Mesos' to remove (`--docker_kill_orphans`, off here because two agents share an engine).
+    """
+    form = "{{.Names}} {{.State}}"
     lines = cluster.engine.docker("ps", "--all", "--format", form).splitlines()
-    return [line for line in lines if not line.split(" ", 1)[1].startswith(("Exited", "Dead"))]
+    return [line for line in lines if not line.endswith((" exited", " dead", " created"))]
 
 
 def _shims(cluster: Cluster) -> list[str]:
@@ -116,9 +120,13 @@ def _shims(cluster: Cluster) -> list[str]:
 
 def _mounts(cluster: Cluster) -> list[str]:
     """The engine mounts nothing while no container runs, but its own directory."""
-    root = cluster.config.state_dir / "docker"
+    root, engine = cluster.config.state_dir / "docker", cluster.engine
+    never_started = engine.docker("ps", "--all", "--quiet", "--filter", "status=created").split()
+    form = "{{.GraphDriver.Data.MergedDir}}"
+    theirs = engine.docker("inspect", "--format", form, *never_started) if never_started else ""
+    known = {str(root), *theirs.split()}
     mounted = leftover_mounts(root, cluster.config.run_dir / "docker")
-    return [target for target in mounted if target != str(root)]
+    return [target for target in mounted if target not in known]
 
 
 def _tasks(cluster: Cluster) -> list[str]:

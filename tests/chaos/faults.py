@@ -8,12 +8,13 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from devcluster import Cluster
+from devcluster.daemon import Service
 from devcluster.engine import Engine
 from devcluster.errors import ClusterError
 from tests.chaos.proxy import Proxy
@@ -47,13 +48,21 @@ class Part(Protocol):
     def resume(self) -> None: ...
 
 
+class Supervised(Part, Protocol):
+    """A part that somebody starts again when it ends by itself, as in every real cluster."""
+
+    deaths: list[str]
+
+    def supervise(self) -> None: ...
+
+
 @dataclass
 class Crash:
     """SIGKILL to one of the parts; healed by a start."""
 
     what: str
     parts: Sequence[Part]
-    longest: float = 6.0
+    longest: float = 8.0
     _hit: list[Part] = field(default_factory=list)
 
     @property
@@ -78,7 +87,7 @@ class Freeze:
 
     what: str
     parts: Sequence[Part]
-    longest: float = 6.0
+    longest: float = 8.0
     _hit: list[Part] = field(default_factory=list)
 
     @property
@@ -223,7 +232,35 @@ def kill_executor_process(engine: Engine, container: str) -> None:
         os.kill(int(children[0]), signal.SIGKILL)
 
 
-# -- parts that are no services of devcluster ---------------------------------------------------
+# -- parts, and those who start them again -------------------------------------------------------
+
+
+@dataclass
+class ServicePart:
+    """A service of devcluster; systemd's role, to start it again, is played here."""
+
+    service: Service
+    deaths: list[str] = field(default_factory=list)
+    _down: bool = False
+
+    def kill(self) -> None:
+        self._down = True
+        self.service.kill()
+
+    def start(self) -> None:
+        self.service.start()
+        self._down = False
+
+    def supervise(self) -> None:
+        if not self._down and self.service.daemon.pid is None:
+            self.deaths.append(self.service.daemon.last_words())
+            self.service.spawn()
+
+    def pause(self) -> None:
+        self.service.pause()
+
+    def resume(self) -> None:
+        self.service.resume()
 
 
 @dataclass
@@ -231,7 +268,7 @@ class FrameworkPart:
     """The framework as a part; Marathon's role, to start it again, is the healer's."""
 
     framework: Framework
-    deaths: list[int] = field(default_factory=list)
+    deaths: list[str] = field(default_factory=list)
     _down: bool = False
 
     def kill(self) -> None:
@@ -243,7 +280,7 @@ class FrameworkPart:
         try:
             self.framework.end(by)
         except subprocess.TimeoutExpired:
-            self.deaths.append(by)
+            self.deaths.append(f"{by.name} was not obeyed")
             self.framework.end(signal.SIGKILL)
 
     def start(self) -> None:
@@ -254,7 +291,7 @@ class FrameworkPart:
         """Start it again when it ended by itself, as Marathon would; its exit code is kept."""
         process = self.framework.process
         if not self._down and process is not None and process.poll() is not None:
-            self.deaths.append(process.returncode)
+            self.deaths.append(f"exit code {process.returncode}")
             self.framework.spawn()
 
     def pause(self) -> None:
@@ -306,26 +343,40 @@ class EnginePart:
         self.engine.dockerd.resume()
 
 
-def all_faults(cluster: Cluster, frameworks: Sequence[FrameworkPart], proxy: Proxy) -> list[Fault]:
+def services(cluster: Cluster) -> dict[str, list[Supervised]]:
+    """The parts of the cluster but for frameworks and executors, by what they are."""
+    found: dict[str, list[Supervised]] = {
+        "master": [ServicePart(cluster.master)],
+        "agent": [ServicePart(agent) for agent in cluster.agents],
+        "registry": [ServicePart(cluster.registry)],
+        "git": [ServicePart(cluster.git)],
+    }
+    for name in ("postgres", "zookeeper"):
+        service: Service | None = getattr(cluster, name, None)
+        if service is not None:
+            found[name] = [ServicePart(service)]
+    return found
+
+
+def all_faults(
+    cluster: Cluster,
+    frameworks: Sequence[FrameworkPart],
+    parts: Mapping[str, Sequence[Supervised]],
+    proxy: Proxy,
+) -> list[Fault]:
     """Every fault that this cluster can have, in a fixed order."""
     config, engine = cluster.config, cluster.engine
     dockerd = [EnginePart(engine)]
     # The master gives an agent up after 15 s of silence (`pytest_plugin.cluster_config`).
-    long_enough = 20.0
-    faults: list[Fault] = [
+    longest_freeze = {"agent": 20.0}
+    return [
         Crash("framework", frameworks),
         Freeze("framework", frameworks, 12.0),
         Crash("redeployed framework", [Redeployed(each) for each in frameworks], 3.0),
-        Crash("master", [cluster.master]),
-        Freeze("master", [cluster.master], 8.0),
-        Crash("agent", cluster.agents, 8.0),
-        Freeze("agent", cluster.agents, long_enough),
+        *(Crash(name, part) for name, part in parts.items()),
+        *(Freeze(name, part, longest_freeze.get(name, 8.0)) for name, part in parts.items()),
         Crash("dockerd", dockerd),
         Freeze("dockerd", dockerd),
-        Crash("registry", [cluster.registry], 8.0),
-        Freeze("registry", [cluster.registry], 8.0),
-        Crash("git", [cluster.git]),
-        Freeze("git", [cluster.git]),
         ExecutorFault(engine, "killed with its container", kill_container),
         ExecutorFault(engine, "killed alone", kill_executor_process),
         ExecutorFault(engine, "frozen", freeze_container, thaw_container, 10.0),
@@ -335,8 +386,3 @@ def all_faults(cluster: Cluster, frameworks: Sequence[FrameworkPart], proxy: Pro
         Silence(proxy),
         Reset(proxy),
     ]
-    for name in ("postgres", "zookeeper"):
-        part: Part | None = getattr(cluster, name, None)
-        if part is not None:
-            faults += [Crash(name, [part]), Freeze(name, [part])]
-    return faults
