@@ -128,7 +128,8 @@ def campaign(cluster: Cluster, options: argparse.Namespace, folder: Path) -> int
         print(f"ended by itself {count} times: {death}")
     broken = Counter(c.fault for some in [*wrong.values(), left] for c in some)
     counts = " ".join(f"{fault.value}={broken[fault]}" for fault in Fault)
-    print(f"chaos: seed={options.seed} builds={len(verdicts)} kills={len(happened)} {counts}")
+    accepted = sum(order.build_id is not None for order in verdicts)
+    print(f"chaos: seed={options.seed} builds={accepted} kills={len(happened)} {counts}")
     return sum(broken.values())
 
 

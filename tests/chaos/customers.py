@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from tests.chaos.faults import FrameworkPart, Supervised
 from tests.chaos.orders import Kind, Order, kinds
@@ -41,20 +42,23 @@ class Customers:
         self._open = list(self.orders)
         self._turn = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="customers", daemon=True)
+        self._pool = ThreadPoolExecutor(1)
+        self._work: Future[None] | None = None
 
     def start(self) -> None:
         """Begin to ask."""
-        self._thread.start()
+        self._work = self._pool.submit(self._run)
 
     def stop(self) -> None:
         """Ask no more; what is under way goes on."""
         self._stopping.set()
-        self._thread.join()
+        self._pool.shutdown()
 
     @property
     def waiting(self) -> int:
-        """How many orders are not seen to be over."""
+        """How many orders are not seen to be over. Raises what ended the asking."""
+        if self._work is not None and self._work.done():
+            self._work.result()
         return len(self._open)
 
     def _run(self) -> None:

@@ -40,7 +40,8 @@ def eventually(condition: Callable[[], object], seconds: float) -> bool:
 
 def of_order(order: Order, framework: Framework) -> Evidence:
     """All there is to know about a build that should be over."""
-    build = order.look(framework) or {"state": "UNKNOWN"}
+    unknown: Json = {"state": "UNKNOWN"}
+    build = unknown if order.build_id is None else order.look(framework) or unknown
     if build["state"] != "UNKNOWN":
         eventually(lambda: framework.get(str(order.build_id))["log"]["complete"], 30)
         build = framework.get(str(order.build_id))
@@ -73,12 +74,8 @@ def tag_digest(cluster: Cluster, name: str, tag: str) -> str | None:
 
 
 def verdicts(orders: Iterable[Order], framework: Framework) -> dict[Order, list[Complaint]]:
-    """What is wrong with each build that was answered with 202."""
-    return {
-        order: judge(order, of_order(order, framework))
-        for order in orders
-        if order.build_id is not None
-    }
+    """What is wrong with each build."""
+    return {order: judge(order, of_order(order, framework)) for order in orders}
 
 
 # -- what must be gone ------------------------------------------------------------------------

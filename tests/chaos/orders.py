@@ -52,6 +52,7 @@ class Order:
     name: str = field(default_factory=lambda: f"c-{uuid.uuid4().hex[:12]}")
     build_id: str | None = None
     answered_at: float = 0.0
+    cancel_asked: bool = False
     cancel_answered: bool = False
     first_end: str | None = None
 
@@ -75,6 +76,7 @@ class Order:
 
     def cancel(self, framework: Framework) -> None:
         """Ask once; a refusal is an answer too: it was over before."""
+        self.cancel_asked = True
         answer = call(framework, "POST", f"/api/v1/builds/{self.build_id}/cancel")
         if answer is not None and answer.status_code < 500:
             assert answer.status_code in (202, 409), answer.text

@@ -87,5 +87,7 @@ class Proxy:
             while piece := source.recv(_CHUNK):
                 self._flowing.wait()
                 sink.sendall(piece)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
+        with self._lock, contextlib.suppress(OSError):
+            # After a reset there is no orderly end any more.
+            if sink in self._open:
+                sink.shutdown(socket.SHUT_WR)

@@ -72,6 +72,8 @@ class Evidence:
 
 def judge(order: Order, seen: Evidence) -> list[Complaint]:
     """Every promise that was broken to whoever ordered this build."""
+    if order.build_id is None:
+        return [Complaint(Fault.WRONG, f"{_named(order)} was never accepted")]
     if seen.build["state"] not in TERMINAL:
         return [Complaint(Fault.LOST, f"{_named(order)} is {seen.build['state']}")]
     complaints = [*_doubled(order, seen), *_end(order, seen), *_registry(order, seen)]
@@ -100,7 +102,7 @@ def _doubled(order: Order, seen: Evidence) -> list[Complaint]:
 def _expected(order: Order) -> set[tuple[str, str | None]]:
     if order.kind is Kind.BAD:
         return {("FAILED", "step_failed")}
-    if order.cancel_answered:
+    if order.cancel_asked:  # whose answer may have been lost
         return {("SUCCEEDED", None), ("CANCELLED", "cancelled")}
     return {("SUCCEEDED", None)}
 

@@ -70,7 +70,7 @@ def test_what_is_there_twice_is_doubled(fields: dict[str, Any]) -> None:
 
 
 def test_a_build_that_ends_a_second_time_is_doubled() -> None:
-    ordered = order(Kind.CANCELLED, cancel_answered=True, first_end="CANCELLED")
+    ordered = order(Kind.CANCELLED, cancel_asked=True, first_end="CANCELLED")
     assert faults(ordered, evidence(build())) == [Fault.DOUBLED]
 
 
@@ -111,7 +111,7 @@ def test_an_end_that_nobody_asked_for_is_wrong(ordered: Order, record: Json) -> 
     ("ordered", "record"),
     [
         (order(Kind.BAD), build("FAILED", "step_failed")),
-        (order(Kind.CANCELLED, cancel_answered=True), build("CANCELLED", "cancelled")),
+        (order(Kind.CANCELLED, cancel_asked=True), build("CANCELLED", "cancelled")),
     ],
 )
 def test_an_end_that_was_asked_for_is_fine(ordered: Order, record: Json) -> None:
@@ -119,10 +119,15 @@ def test_an_end_that_was_asked_for_is_fine(ordered: Order, record: Json) -> None
 
 
 def test_a_cancelled_build_may_have_been_faster_but_not_push_afterwards() -> None:
-    ordered = order(Kind.CANCELLED, cancel_answered=True)
+    ordered = order(Kind.CANCELLED, cancel_asked=True)
     assert judge(ordered, evidence(build())) == []
     late = Put("c-1", "1", timestamp(ENDED_AT) + 1)
     assert faults(ordered, evidence(build("CANCELLED", "cancelled"), puts=(late,))) == [Fault.WRONG]
+
+
+def test_a_build_that_nobody_accepts_is_wrong() -> None:
+    refused = Order(Kind.GOOD, "http://git/x.git")
+    assert faults(refused, untagged(build("UNKNOWN"))) == [Fault.WRONG]
 
 
 def test_a_failed_build_has_no_image() -> None:
