@@ -88,10 +88,15 @@ def test_a_success_without_its_image_or_its_log_is_wrong(fields: dict[str, Any])
     assert faults(order(), evidence(fields.pop("build", build()), **fields)) == [Fault.WRONG]
 
 
-def test_only_the_last_attempts_log_counts() -> None:
-    first = "== CLONING: x\n#6 0.1 line 1\n"
-    good = evidence(build())
-    assert judge(order(), dataclasses.replace(good, log=first + good.log)) == []
+@pytest.mark.parametrize(
+    "log",
+    [
+        "#6 0.1 line 1\n\n== Attempt 2 on x\n#6 0.1 line 1\n#6 0.1 line 2\n#6 0.1 line 3\n",
+        "#6 0.1 line 1\n#6 0.1 line 2\n#6 0.1 line 3\n\n== Attempt 2 on x\n#6 CACHED\n",
+    ],
+)
+def test_one_attempts_log_must_be_whole(log: str) -> None:
+    assert judge(order(), evidence(build(), log=log)) == []
 
 
 @pytest.mark.parametrize(
