@@ -23,6 +23,7 @@ class Kind(enum.Enum):
     GOOD = "RUN for n in 1 2 3; do echo line $n; done"
     TAGS = "RUN echo several tags"
     SLOW = "RUN for n in 1 2 3 4 5 6 7 8; do echo line $n; sleep 1; done"
+    LONG = "RUN echo it takes long; sleep 20"
     BAD = "RUN echo this goes wrong; exit 3"
     CANCELLED = "RUN echo to be cancelled; sleep 30"
 
@@ -35,7 +36,7 @@ _WEIGHTS = {Kind.GOOD: 5, Kind.TAGS: 2, Kind.SLOW: 3, Kind.BAD: 1, Kind.CANCELLE
 
 
 def kinds(rng: random.Random, count: int) -> list[Kind]:
-    """A mixture of `count` builds."""
+    """A mixture of `count` builds; LONG is for those who have to find it still running."""
     return rng.choices(list(_WEIGHTS), weights=list(_WEIGHTS.values()), k=count)
 
 

@@ -51,7 +51,7 @@ def wired() -> tuple[str, ...]:
 
 def kind_for(point: str) -> Kind:
     """A build during which the point is reached."""
-    return {"T16": Kind.CANCELLED, "T19": Kind.SLOW}.get(_moment(point), Kind.GOOD)
+    return {"T16": Kind.CANCELLED, "T19": Kind.LONG}.get(_moment(point), Kind.GOOD)
 
 
 @dataclass
