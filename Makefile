@@ -10,11 +10,15 @@ PORTS ?=
 # A Mesos cluster of yours instead of the one made here, and the executor image that it can pull.
 MESOS_MASTER ?=
 EXECUTOR_IMAGE ?=
-# More words for pytest, for example ARGS="-k cancel -x".
+# More words for pytest, for example ARGS="-k cancel -x"; for chaos ARGS="--only executor".
 ARGS ?=
 # Of `make agent-restarts`: how many, and a seed that repeats an earlier run.
 N ?= 30
 SEED ?=
+# Of `make chaos` (which takes a SEED too), and of `make failpoints` how often at each point.
+BUILDS ?= 90
+KILLS ?= 42
+REPEATS ?= 1
 # Decisions have no untested branch.
 FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-under=100
 
@@ -63,6 +67,12 @@ agent-restarts: bootstrap ## kill agents under running builds, N=30 times; SEED=
 	@AGENT_RESTARTS="$(N)" AGENT_RESTARTS_AWAY=60 AGENT_RESTARTS_SEED="$(SEED)" \
 		$(VENV)/python -m pytest -q tests/integration/test_agent_restarts.py -k at_random $(ARGS); \
 		code=$$?; tail -n 1 .devcluster-test/agent-restarts.txt; exit $$code
+
+failpoints: bootstrap ## kill the framework at each of its fail points, REPEATS times
+	@$(VENV)/python -m tests.chaos.points --repeats "$(REPEATS)" $(ARGS)
+
+chaos: bootstrap ## BUILDS builds while KILLS faults hit everything; SEED replays a run
+	@$(VENV)/python -m tests.chaos $(if $(SEED),--seed "$(SEED)") --builds "$(BUILDS)" --kills "$(KILLS)" $(ARGS)
 
 check: environment ## lint, format, types, import contracts
 	@$(VENV)/ruff check $(HERE)

@@ -16,7 +16,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from api import create_app
-from builder_framework import __version__, config
+from builder_framework import __version__, config, failpoints
 from builder_framework.cluster import ClusterInput
 from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import Resources
@@ -250,6 +250,7 @@ def run(config_file: Path | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, level="INFO"
     )
     try:
+        failpoints.arm(os.environ)
         settings = config.load(os.environ, config_file)
         logging.getLogger().setLevel(settings.log_level)
         return Application(settings).run()

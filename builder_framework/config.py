@@ -56,6 +56,8 @@ _FOREIGN = frozenset(
         "BUILDER_TEST_KEEP",
         "BUILDER_TEST_INDEX",
         "BUILDER_EXECUTOR_IDLE",
+        "BUILDER_FAILPOINT",
+        "BUILDER_FAILPOINTS_ALLOWED",
     }
 )
 _DAY = 86400.0

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from builder_framework import failpoints
 from builder_framework.cluster import StatusUpdate
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
@@ -90,4 +91,10 @@ class Batch:
             for build_id, build in self.builds.items()
         ]
         if changes:
+            self._reach("T9.before", "T12.before")
             self.database.apply(changes)
+            self._reach("T9.after", "T12.after")
+
+    def _reach(self, running: str, over: str) -> None:
+        for build in self.builds.values():
+            failpoints.reach_in(build.state, running, over)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from builder_framework import failpoints
 from builder_framework.cluster import Cluster, Sandboxes
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, BuildRequest, new_build_id
@@ -103,6 +104,7 @@ class BuildService:
         event = ev.Submitted(new_build_id(), request, owner)
         self._loop.post(Submit(event, idempotency, reply))
         build = self._answer(reply)
+        failpoints.reach("T2.after", when=reply.fresh)
         return self._view(build), reply.fresh
 
     def get(self, build_id: str) -> BuildView:
