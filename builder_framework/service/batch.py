@@ -91,9 +91,12 @@ class Batch:
             for build_id, build in self.builds.items()
         ]
         if changes:
+            told = any(change.deliveries for change in changes)
             self._reach("T9.before", "T12.before")
+            failpoints.reach("T14.before", when=told)
             self.database.apply(changes)
             self._reach("T9.after", "T12.after")
+            failpoints.reach("T14.after", when=told)
 
     def _reach(self, running: str, over: str) -> None:
         for build in self.builds.values():
