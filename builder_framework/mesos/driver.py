@@ -23,7 +23,7 @@ _sigint = signal.getsignal(signal.SIGINT)
 import pymesos.process  # noqa: E402
 from pymesos import MesosSchedulerDriver  # noqa: E402
 
-from builder_framework import codec  # noqa: E402
+from builder_framework import codec, failpoints  # noqa: E402
 from builder_framework.errors import CallError, NotSubscribedError  # noqa: E402
 
 # pymesos takes SIGINT's handler at import, adds a second log handler, and interrupts the main
@@ -202,7 +202,9 @@ class SchedulerDriver(MesosSchedulerDriver):  # type: ignore[misc]
                 raise NotSubscribedError(f"{kind} was not sent: {error}") from error
             try:
                 connection.request("POST", path, body=codec.encode(body), headers=headers)
+                failpoints.reach("T6.after", when=kind == "ACCEPT")
                 response = connection.getresponse()
+                failpoints.reach("T7.before", when=kind == "ACCEPT")
                 answer = response.read(4096).decode("utf-8", "replace")
             except (OSError, HTTPException) as error:
                 raise CallError(f"{kind} got no answer: {error!r}") from error

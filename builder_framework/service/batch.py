@@ -6,11 +6,13 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from builder_framework import failpoints
 from builder_framework.cluster import StatusUpdate
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.effects import Effect
 from builder_framework.domain.model import Build
+from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import ON_AGENT, State
 from builder_framework.ports import Idempotency
 from builder_framework.service.hot import HotBuilds, queue_key
@@ -26,6 +28,7 @@ class Batch:
     database: Store
     now: float
     policy: machine.MachinePolicy
+    announce: Announce = no_notices
     builds: dict[str, Build] = field(default_factory=dict)
     previous: dict[str, Build | None] = field(default_factory=dict)
     keys: dict[tuple[str, str], KnownKey] = field(default_factory=dict)
@@ -80,8 +83,22 @@ class Batch:
     def store(self) -> None:
         """Make it true, all together. Raises StoreUnavailableError, StaleWriteError."""
         changes = [
-            Change(build, self.previous[build_id], self.key_of.get(build_id))
+            Change(
+                build,
+                self.previous[build_id],
+                self.key_of.get(build_id),
+                self.announce(self.previous[build_id], build, self.now),
+            )
             for build_id, build in self.builds.items()
         ]
         if changes or self.taken:
+            told = any(change.deliveries for change in changes)
+            self._reach("T9.before", "T12.before")
+            failpoints.reach("T14.before", when=told)
             self.database.apply(changes, self.taken)
+            self._reach("T9.after", "T12.after")
+            failpoints.reach("T14.after", when=told)
+
+    def _reach(self, running: str, over: str) -> None:
+        for build in self.builds.values():
+            failpoints.reach_in(build.state, running, over)

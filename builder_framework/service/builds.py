@@ -6,12 +6,22 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from builder_framework import failpoints
 from builder_framework.cluster import Cluster, Sandboxes
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, BuildRequest, new_build_id
+from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import State
 from builder_framework.errors import BuilderError, StoreUnavailableError
-from builder_framework.ports import BuildView, Idempotency, ListQuery, Page, Readiness, Watch
+from builder_framework.ports import (
+    BuildView,
+    DeliveryView,
+    Idempotency,
+    ListQuery,
+    Page,
+    Readiness,
+    Watch,
+)
 from builder_framework.service.collect import LogCollector, ResultFetcher
 from builder_framework.service.core import Hooks, Loop
 from builder_framework.service.desk import LoopPolicy
@@ -37,6 +47,7 @@ class Parts:
     sandboxes: Sandboxes
     subscribed: Callable[[], bool]
     fatal: Callable[[str], None]
+    announce: Announce = no_notices
 
 
 class BuildService:
@@ -56,6 +67,7 @@ class BuildService:
             follow_log=self._collector.follow,
             fetch_result=self._fetch_result,
             fatal=parts.fatal,
+            announce=parts.announce,
         )
         self._loop = Loop(parts.store, parts.cluster, self._dispatcher, policy, hooks, clock)
         self._inbox = InboxReader(parts.store, self._loop.post)
@@ -96,6 +108,7 @@ class BuildService:
         event = ev.Submitted(new_build_id(), request, owner)
         self._loop.post(Submit(event, idempotency, reply))
         build = self._answer(reply)
+        failpoints.reach("T2.after", when=reply.fresh)
         return self._view(build), reply.fresh
 
     def get(self, build_id: str) -> BuildView:
@@ -109,6 +122,13 @@ class BuildService:
         reply = Reply()
         self._loop.post(Cancel(build_id, by, reply))
         return self._view(self._answer(reply))
+
+    def deliveries(self, build_id: str) -> tuple[DeliveryView, ...]:
+        self._build(build_id)
+        return self._parts.store.outbox.of_build(build_id)
+
+    def redeliver(self, build_id: str, delivery_id: str) -> DeliveryView:
+        return self._parts.store.outbox.redeliver(build_id, delivery_id, self._clock())
 
     def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
         self._build(build_id)

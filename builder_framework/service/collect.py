@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from builder_framework import failpoints
 from builder_framework.cluster import Sandboxes
 from builder_framework.domain import events as ev
 from builder_framework.domain.changes import is_current
@@ -159,7 +160,9 @@ class LogCollector:
         offset = self._logs.size(build_id) - base
         piece = self._sandboxes.read(attempt, log_file_name(attempt.task_id), offset)
         if piece:
+            failpoints.reach("T20.before")
             self._logs.append(build_id, piece)
+            failpoints.reach("T20.after")
             self._bell.ring(build_id)
         return bool(piece)
 

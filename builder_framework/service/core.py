@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from builder_framework import cluster as cl
+from builder_framework import failpoints
 from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, parse_task_id
+from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     BuilderError,
@@ -66,6 +68,7 @@ class Hooks:
     follow_log: Callable[[str], None]
     fetch_result: Callable[[str, Build], None]
     fatal: Callable[[str], None]
+    announce: Announce = no_notices
 
 
 class Loop:
@@ -140,7 +143,13 @@ class Loop:
         return items
 
     def _turn(self, items: list[Input]) -> None:
-        batch = Batch(self.active, self._store, self._clock(), self._policy.machine)
+        batch = Batch(
+            self.active,
+            self._store,
+            self._clock(),
+            self._policy.machine,
+            self._hooks.announce,
+        )
         for item in items:
             self._handle(item, batch)
         self._fire_timers(batch)
@@ -228,10 +237,12 @@ class Loop:
     def _commit(self, batch: Batch) -> None:
         """It is stored: now it is true, and may be told and acted upon."""
         for build_id, build in batch.builds.items():
+            failpoints.reach("T3.before", when=batch.previous[build_id] is None)
             self.active.put(build)
             if build.state is not State.QUEUED:
                 self.board.forget(build_id)
             tell(batch.previous[build_id], build)
+            failpoints.reach("T3.after", when=batch.previous[build_id] is None)
         for reply, build in batch.replies:
             # As it is at the end of the turn; nothing is read here, where nothing may fail.
             reply.build = batch.builds.get(build.id, build)
@@ -251,6 +262,7 @@ class Loop:
         if self.subscribed:
             self._desk.steer(batch)
             for tasks in self._reconciliation.due(batch.now):
+                failpoints.reach("T19.before", when=bool(tasks))
                 self._dispatcher.call(partial(self._cluster.reconcile, tasks))
 
     # -- inputs --------------------------------------------------------------------------------
@@ -268,6 +280,7 @@ class Loop:
             batch.replies.append((item.reply, batch.get(known.build_id)))
             return
         build = batch.step(item.event.build_id, item.event)
+        failpoints.reach("T2.before")
         if key is not None:
             batch.use_key(owner, item.event.build_id, key)
         batch.replies.append((item.reply, build))
@@ -301,7 +314,9 @@ class Loop:
     def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
         if item.framework_id != self._store.framework_id():
             # Before anything is launched under it: without the id, tasks would be orphans.
+            failpoints.reach("T17.before")
             self._store.save_framework_id(item.framework_id)
+            failpoints.reach("T17.after")
         self.framework_id = item.framework_id
         self.subscribed = True
         self._desk.renew()
@@ -328,6 +343,7 @@ class Loop:
             self._on_orphan(update, batch)
             return
         self._reconciliation.heard_of(update.task_id)
+        failpoints.reach("T19.after", when=update.reason == status.RECONCILIATION)
         current = build.current
         if status.needs_result(update) and not build.terminal and current is not None:
             if current.number == attempt:

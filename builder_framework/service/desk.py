@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from builder_framework import cluster as cl
+from builder_framework import failpoints
 from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Placement, Resources
@@ -84,8 +85,10 @@ class OfferDesk:
         self._matches = ()
         if not self._offers or framework_id is None:
             return
+        waiting = self._queue(batch)
+        failpoints.reach("T4.before", when=bool(waiting))
         result = offers.match(
-            self._queue(batch),
+            waiting,
             list(self._offers.values()),
             now=batch.now,
             slots_in_use=_slots_in_use(batch),
@@ -93,8 +96,10 @@ class OfferDesk:
         )
         self._offers.clear()
         self._matches = result.matches
+        failpoints.reach("T4.after", when=bool(result.matches))
         for found in result.matches:
             batch.step(found.build_id, ev.Placed(_placement(found, batch, framework_id)))
+        failpoints.reach("T5.before", when=bool(result.matches))
         self._board.refused(result.refusals, batch.now)
         refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
         for agent in result.unused:
@@ -132,6 +137,7 @@ class OfferDesk:
         for found in self._matches:
             by_agent[found.agent.first.agent_id].append(found)
         refuse = _REFUSE_UNFIT if _waits(batch) else _REFUSE_IDLE
+        failpoints.reach("T5.after", when=bool(by_agent))
         for matches in by_agent.values():
             builds = [batch.builds[found.build_id] for found in matches]
             launches = tuple(cl.Launch(build, build.attempts[-1]) for build in builds)
