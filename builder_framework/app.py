@@ -60,6 +60,7 @@ class Application:
         self._settings = settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._store = SqlStore(settings.database())
+        self._store.lead(f"{socket.gethostname()}:{os.getpid()}", settings.webui_url)
         known = None if settings.forget_framework_id else self._store.framework_id()
         offers = OfferBook()
         scheduler = BuildScheduler(self._post, offers, self._broken)

@@ -101,6 +101,18 @@ class StaleWriteError(BuilderError):
     code = "stale_write"
 
 
+class LeadershipLostError(BuilderError):
+    """Another process leads (or this one never did): it must not write, and had better end."""
+
+    code = "leadership_lost"
+
+
+class SchemaError(BuilderError):
+    """The database was made for another version of this program, which alone may write to it."""
+
+    code = "wrong_schema"
+
+
 class SandboxError(BuilderError):
     """A file of a task's sandbox could not be read from its agent."""
 

@@ -33,7 +33,15 @@ LOCK = REPOSITORY / "requirements.lock"
 LOCK_PYTHON = (3, 11)
 POLICY_RC_D = Path("/usr/sbin/policy-rc.d")
 #: Units of packages that we install for their programs only.
-UNITS = ("docker.socket", "docker.service", "containerd.service", "docker-registry.service")
+UNITS = (
+    "docker.socket",
+    "docker.service",
+    "containerd.service",
+    "docker-registry.service",
+    "postgresql.service",
+)
+#: Read by Debian's postgresql-common, which else makes a database cluster of the machine's own.
+CREATECLUSTER = Path("/etc/postgresql-common/createcluster.conf")
 #: Segment type of an ELF file that names its dynamic linker.
 PT_INTERP = 3
 #: Where administrators' tools live; sudo and cron often leave them out of PATH.
@@ -111,6 +119,10 @@ def busybox_is_static() -> bool:
     return PT_INTERP not in kinds
 
 
+def postgres_is_there() -> bool:
+    return any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+
+
 #: Debian package -> is what we want of it there already (whoever brought it)?
 REQUIREMENTS: tuple[tuple[str, Callable[[], bool]], ...] = (
     ("python3-venv", lambda: importlib.util.find_spec("ensurepip") is not None),
@@ -124,6 +136,7 @@ REQUIREMENTS: tuple[tuple[str, Callable[[], bool]], ...] = (
     ("apache2-utils", command("htpasswd")),
     ("debootstrap", command("debootstrap")),
     ("busybox-static", busybox_is_static),
+    ("postgresql", postgres_is_there),
     ("iptables", command("iptables")),
     ("iproute2", command("ip")),
     # What libmesos links to (SVN for the replicated log's diffs, APR below it, SASL for CRAM-MD5).
@@ -203,6 +216,9 @@ def install_packages(started: float) -> None:
         run(["apt-get", "update", "--quiet"], environment)
         missing += [package for package in optional if apt_knows(package)]
         words = ["--yes", "--quiet", "--no-install-recommends"]
+        if "postgresql" in missing:
+            run(["apt-get", "install", *words, "postgresql-common"], environment)
+            make_no_database_cluster()
         run(["apt-get", "install", *words, *missing], environment)
     brought = [unit for unit in installed_units() if unit not in units_before]
     if brought and has_command("systemctl"):
@@ -210,6 +226,12 @@ def install_packages(started: float) -> None:
     still = [package for package, is_there in REQUIREMENTS if not is_there()]
     if still:
         fail("after installing them, these packages are still missing: " + " ".join(still))
+
+
+def make_no_database_cluster() -> None:
+    """Only the programs are wanted; whoever wants a server of the machine runs pg_createcluster."""
+    text = CREATECLUSTER.read_text() if CREATECLUSTER.exists() else ""
+    CREATECLUSTER.write_text(f"{text.rstrip()}\ncreate_main_cluster = false\n")
 
 
 def run(argv: list[str], environment: dict[str, str] | None = None) -> None:

@@ -8,13 +8,18 @@ chooses another subnet, so that two checkouts can test at the same time.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from devcluster.cluster import Cluster
 from devcluster.config import REPOSITORY, ClusterConfig
+from devcluster.postgres import Postgres, free_port
 from devcluster.progress import Progress, Stopwatch, silent
 
 INDEX = int(os.environ.get("BUILDER_TEST_INDEX", "1"))
@@ -45,6 +50,32 @@ def own_cluster(progress: Progress = silent) -> Iterator[Cluster]:
     finally:
         if os.environ.get("BUILDER_TEST_KEEP") != "1":
             running.down()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of this run's own. Tests leave it running and reachable."""
+    if os.geteuid() != 0:
+        pytest.skip("a PostgreSQL server is started as the user postgres, which needs root")
+    # Not pytest's directories: only root may enter those.
+    directory = Path(tempfile.mkdtemp(prefix="builder-postgres-"))
+    directory.chmod(0o755)
+    server = Postgres(directory, free_port())
+    server.start()
+    yield server
+    server.kill()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """An empty database on the server, deleted after the test."""
+    name = f"test-{next(_numbers)}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+_numbers = itertools.count(1)
 
 
 def _progress(config: pytest.Config) -> Progress:

@@ -271,11 +271,7 @@ class Loop:
         key, owner = item.idempotency, item.event.owner
         known = batch.known_key(owner, key.key) if key else None
         if key is not None and known is not None:
-            if known.fingerprint != key.fingerprint:
-                raise ConflictError(
-                    f"Idempotency-Key {key.key!r} was used for another request: "
-                    f"build {known.build_id}"
-                )
+            known.check(key)
             item.reply.fresh = False
             batch.replies.append((item.reply, batch.get(known.build_id)))
             return

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from builder_framework.domain.delivery import Delivery, Try
 from builder_framework.domain.model import Build
+from builder_framework.errors import ConflictError
 from builder_framework.ports import DeliveryView, Idempotency, ListQuery
 
 
@@ -31,6 +32,41 @@ class KnownKey:
     fingerprint: str
     build_id: str
 
+    def check(self, idempotency: Idempotency) -> None:
+        """Raises ConflictError when the key came with another body now."""
+        if self.fingerprint != idempotency.fingerprint:
+            raise ConflictError(
+                f"Idempotency-Key {idempotency.key!r} was used for another request: "
+                f"build {self.build_id}"
+            )
+
+
+SUBMITTED = "submitted"
+"""Kind of an inbox row: the build was stored by a follower."""
+CANCEL = "cancel"
+"""Kind of an inbox row: somebody wants the build to end."""
+
+
+@dataclass(frozen=True)
+class InboxItem:
+    """What a follower accepted for the leader to do. `at`: seconds since the epoch."""
+
+    seq: int
+    kind: str
+    build_id: str
+    by: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Leader:
+    """Who leads. `url`: where its API answers; `since`: seconds since the epoch."""
+
+    token: int
+    holder: str
+    url: str | None
+    since: float
+
 
 class Outbox(Protocol):
     """Durable webhooks. Every call may raise StoreUnavailableError and then has changed nothing."""
@@ -53,15 +89,61 @@ class Outbox(Protocol):
 
 
 class Store(Protocol):
-    """Durable builds. Every call may raise StoreUnavailableError and then has changed nothing."""
+    """Durable builds. Every call may raise StoreUnavailableError and then has changed nothing.
+
+    Only the leader changes builds: apply and save_framework_id raise LeadershipLostError unless
+    `lead` was called here and nobody called it elsewhere since. Every write raises SchemaError
+    when a newer version of this program has changed the schema meanwhile.
+    """
 
     @property
     def outbox(self) -> Outbox:
         """The webhooks of those builds, in the same database."""
         ...
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """All changes or none, durable on return. Raises StaleWriteError."""
+    def lead(self, holder: str, url: str | None) -> int:
+        """Write alone from now on: whoever did before is refused. The new token.
+
+        To be called by whoever was elected. Waits for transactions of the one before.
+        """
+        ...
+
+    def leader(self) -> Leader | None:
+        """Who leads; None when nobody ever did."""
+        ...
+
+    def check_leadership(self) -> None:
+        """Raises LeadershipLostError unless this store leads."""
+        ...
+
+    def apply(self, changes: Sequence[Change], taken: Sequence[int] = ()) -> None:
+        """All changes or none, durable on return. Raises StaleWriteError, LeadershipLostError.
+
+        `taken`: rows of the inbox that go with them. When the answer to a commit got lost, what
+        became of it is found out first, by this call or by the next; a change that happened
+        after its call had failed is a StaleWriteError of the next one.
+        """
+        ...
+
+    def submit(
+        self,
+        build: Build,
+        idempotency: Idempotency | None,
+        deliveries: Sequence[Delivery] = (),
+    ) -> tuple[Build, bool]:
+        """Accept a new build for the leader, which finds it in its inbox.
+
+        Returns what the key stands for, and False when that is an older build. Raises
+        ConflictError when the key was used with another body.
+        """
+        ...
+
+    def ask_cancel(self, build_id: str, by: str, at: float) -> None:
+        """Ask the leader to end a build. Raises NotFoundError. `at`: seconds since the epoch."""
+        ...
+
+    def inbox(self, limit: int) -> list[InboxItem]:
+        """What followers accepted and the leader has not taken yet, oldest first."""
         ...
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:
@@ -85,7 +167,7 @@ class Store(Protocol):
         ...
 
     def save_framework_id(self, framework_id: str) -> None:
-        """Durable on return."""
+        """Durable on return. Raises LeadershipLostError."""
         ...
 
     def ping(self) -> None:

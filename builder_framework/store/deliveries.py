@@ -26,9 +26,11 @@ def insert(connection: sa.Connection, deliveries: Iterable[Delivery]) -> None:
 class SqlOutbox:
     """`Outbox` in the store's database."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        """`transaction`: the store's own, with its fencing and its errors."""
-        self._transaction = transaction
+    def __init__(self, reading: Transaction, writing: Transaction, leading: Transaction) -> None:
+        """The store's own transactions, with its errors; `leading` with its fencing."""
+        self._reading = reading
+        self._writing = writing
+        self._leading = leading
 
     def due(self, now: float, busy: Collection[str], limit: int) -> list[Delivery]:
         d = t.deliveries.c
@@ -41,7 +43,7 @@ class SqlOutbox:
             .limit(limit)
         )
         found = []
-        with self._transaction() as connection:
+        with self._reading() as connection:
             for host in connection.execute(hosts).scalars().all():
                 first = (
                     sa.select(t.deliveries)
@@ -54,7 +56,7 @@ class SqlOutbox:
 
     def record(self, delivery: Delivery, made: Try) -> None:
         d = t.deliveries.c
-        with self._transaction() as connection:
+        with self._leading() as connection:
             result = connection.execute(
                 sa.update(t.deliveries)
                 .where(d.id == delivery.id, d.tries == delivery.tries - 1)
@@ -78,13 +80,13 @@ class SqlOutbox:
     def of_build(self, build_id: str) -> tuple[DeliveryView, ...]:
         d = t.deliveries.c
         query = sa.select(t.deliveries).where(d.build_id == build_id).order_by(d.seq)
-        with self._transaction() as connection:
+        with self._reading() as connection:
             return _with_tries(connection, query)
 
     def redeliver(self, build_id: str, delivery_id: str, now: float) -> DeliveryView:
         d = t.deliveries.c
         query = sa.select(t.deliveries).where(d.build_id == build_id, d.id == delivery_id)
-        with self._transaction() as connection:
+        with self._writing() as connection:
             # Locked: a try that ends right now must not lose its count.
             found = connection.execute(query.with_for_update()).mappings().first()
             if found is None:

@@ -2,226 +2,238 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build
-from builder_framework.domain.states import TERMINAL
 from builder_framework.errors import (
-    FieldProblem,
-    InvalidInputError,
+    BuilderError,
     NotFoundError,
     StaleWriteError,
     StoreUnavailableError,
 )
-from builder_framework.ports import ListQuery
-from builder_framework.store import deliveries, migrate, rows
+from builder_framework.ports import Idempotency, ListQuery
+from builder_framework.store import changes as write
+from builder_framework.store import engine, leadership, migrate, queries
 from builder_framework.store import tables as t
-from builder_framework.store.base import Change, KnownKey
+from builder_framework.store.base import (
+    CANCEL,
+    SUBMITTED,
+    Change,
+    InboxItem,
+    KnownKey,
+    Leader,
+)
+from builder_framework.store.deliveries import SqlOutbox
 
-_BUSY_TIMEOUT_MS = 5000
 _FRAMEWORK_ID = "framework_id"
 _PING = "ping"
+
+
+class CommitUnknownError(StoreUnavailableError):
+    """The answer to a commit got lost: it may have happened, or may still happen."""
 
 
 class SqlStore:
     """`Store` on any database that SQLAlchemy and our migrations know."""
 
     def __init__(self, url: str) -> None:
-        """Open the database and bring its schema up to date. Raises StoreUnavailableError."""
-        self._engine = sa.create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        if self._engine.dialect.name == "sqlite":
-            sa.event.listen(self._engine, "connect", _configure_sqlite)
-            sa.event.listen(self._engine, "begin", _begin_immediate)
-        with self._transaction() as connection:
-            migrate.upgrade(connection)
-        self.outbox = deliveries.SqlOutbox(self._transaction)
+        """Open the database and bring its schema up to date.
+
+        Raises ConfigError, StoreUnavailableError, SchemaError.
+        """
+        self._engine = engine.create(engine.parse(url))
+        self._reads = engine.for_reads(self._engine)
+        self._token: int | None = None
+        self._unsettled: Sequence[Change] = ()
+        self.outbox = SqlOutbox(self.reading, self.writing, self.leading)
+        try:
+            with self.writing() as connection, engine.unhurried(connection):
+                migrate.upgrade(connection)
+        except BuilderError:
+            self.close()
+            raise
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
+    # -- transactions --------------------------------------------------------------------------
 
     @contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except (DBAPIError, sa.exc.TimeoutError) as error:
-            # The statement's parameters hold requests, with their secrets: only the cause is told.
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            raise StoreUnavailableError(f"the database does not answer: {cause}") from None
-        except SQLAlchemyError as error:
-            raise StoreUnavailableError(f"the database failed: {type(error).__name__}") from None
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one state of the database."""
+        with engine.told_apart(), self._reads.begin() as connection:
+            yield connection
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        with self._transaction() as connection:
-            for change in changes:
-                if change.previous is None:
-                    _insert(connection, change)
-                else:
-                    _update(connection, change.build, change.previous)
-                deliveries.insert(connection, change.deliveries)
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that anybody may make. Raises CommitUnknownError at its end."""
+        committing = False
+        try:
+            with engine.told_apart(), self._engine.begin() as connection:
+                yield connection
+                committing = True
+        except StoreUnavailableError as error:
+            if committing:
+                raise CommitUnknownError(error.message) from None
+            raise
+
+    @contextmanager
+    def leading(self) -> Iterator[sa.Connection]:
+        """A transaction of the leader. Raises LeadershipLostError, SchemaError."""
+        with self.writing() as connection:
+            leadership.hold(connection, self._token)
+            yield connection
+
+    # -- the leader ----------------------------------------------------------------------------
+
+    def lead(self, holder: str, url: str | None) -> int:
+        with self.writing() as connection:
+            migrate.check_stored(connection)
+            token = leadership.take(connection, holder, url)
+        self._token = token
+        return token
+
+    def leader(self) -> Leader | None:
+        with self.reading() as connection:
+            return leadership.current(connection)
+
+    def check_leadership(self) -> None:
+        with self.reading() as connection:
+            leadership.check(connection, self._token)
+
+    def apply(self, changes: Sequence[Change], taken: Sequence[int] = ()) -> None:
+        if self._unsettled and self._happened():
+            raise StaleWriteError("a commit whose answer got lost was made after all")
+        try:
+            with self.leading() as connection:
+                for change in changes:
+                    write.write(connection, change)
+                if taken:
+                    connection.execute(sa.delete(t.inbox).where(t.inbox.c.seq.in_(taken)))
+        except CommitUnknownError:
+            self._unsettled = changes
+            if not changes or not self._happened():
+                raise
+
+    def _happened(self) -> bool:
+        """Whether the unsettled commit was made; certain, because nothing of it still runs."""
+        with self.writing() as connection:
+            leadership.hold(connection, self._token, alone=True)
+            # One stands for all of them.
+            build = self._unsettled[0].build
+            version = sa.select(t.builds.c.version).where(t.builds.c.id == build.id)
+            happened = connection.execute(version).scalar() == build.version
+        self._unsettled = ()
+        return happened
+
+    def save_framework_id(self, framework_id: str) -> None:
+        with self.leading() as connection:
+            connection.execute(sa.delete(t.settings).where(t.settings.c.name == _FRAMEWORK_ID))
+            connection.execute(sa.insert(t.settings).values(name=_FRAMEWORK_ID, value=framework_id))
+
+    # -- everybody -----------------------------------------------------------------------------
+
+    def submit(
+        self,
+        build: Build,
+        idempotency: Idempotency | None,
+        deliveries: Sequence[Delivery] = (),
+    ) -> tuple[Build, bool]:
+        try:
+            with self.writing() as connection:
+                return _submit(connection, build, idempotency, deliveries)
+        except _KeyTakenError:
+            # Somebody used the key at the same time and was faster: now it is known.
+            return self.submit(build, idempotency, deliveries)
+
+    def ask_cancel(self, build_id: str, by: str, at: float) -> None:
+        with self.writing() as connection:
+            migrate.check_stored(connection)
+            if not queries.load(connection, queries.one(build_id)):
+                raise _not_found(build_id)
+            _post(connection, CANCEL, build_id, by, at)
+
+    def inbox(self, limit: int) -> list[InboxItem]:
+        query = sa.select(t.inbox).order_by(t.inbox.c.seq).limit(limit)
+        with self.reading() as connection:
+            return [InboxItem(**row) for row in connection.execute(query).mappings()]
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:
-        keys = t.idempotency_keys
-        query = sa.select(keys).where(keys.c.owner == owner, keys.c.key == key)
-        with self._transaction() as connection:
-            row = connection.execute(query).mappings().first()
-        return KnownKey(row["fingerprint"], row["build_id"]) if row else None
+        with self.reading() as connection:
+            return queries.known_key(connection, owner, key)
 
     def get(self, build_id: str) -> Build:
-        with self._transaction() as connection:
-            found = _load(connection, sa.select(t.builds).where(t.builds.c.id == build_id))
+        with self.reading() as connection:
+            found = queries.load(connection, queries.one(build_id))
         if not found:
-            raise NotFoundError(f"there is no build {build_id!r}")
+            raise _not_found(build_id)
         return found[0][1]
 
     def unfinished(self) -> list[Build]:
-        over = [state.value for state in TERMINAL]
-        query = (
-            sa.select(t.builds)
-            .where(sa.or_(t.builds.c.state.not_in(over), t.builds.c.log_complete.is_(False)))
-            .order_by(t.builds.c.seq)
-        )
-        with self._transaction() as connection:
-            return [build for _, build in _load(connection, query)]
+        with self.reading() as connection:
+            return [build for _, build in queries.load(connection, queries.unfinished())]
 
     def list(self, query: ListQuery) -> tuple[list[Build], str | None]:
-        statement = _filtered(query).order_by(t.builds.c.seq.desc()).limit(query.limit + 1)
-        if query.cursor is not None:
-            statement = statement.where(t.builds.c.seq < _decode_cursor(query.cursor))
-        with self._transaction() as connection:
-            found = _load(connection, statement)
+        statement = queries.page(query)
+        with self.reading() as connection:
+            found = queries.load(connection, statement)
         page = found[: query.limit]
         more = len(found) > query.limit
-        return [build for _, build in page], _encode_cursor(page[-1][0]) if more else None
+        cursor = queries.encode_cursor(page[-1][0]) if more else None
+        return [build for _, build in page], cursor
 
     def framework_id(self) -> str | None:
         query = sa.select(t.settings.c.value).where(t.settings.c.name == _FRAMEWORK_ID)
-        with self._transaction() as connection:
+        with self.reading() as connection:
             value: str | None = connection.execute(query).scalar()
         return value
 
-    def save_framework_id(self, framework_id: str) -> None:
-        self._put(_FRAMEWORK_ID, framework_id)
-
     def ping(self) -> None:
-        self._put(_PING, "")
-
-    def _put(self, name: str, value: str) -> None:
-        with self._transaction() as connection:
-            connection.execute(sa.delete(t.settings).where(t.settings.c.name == name))
-            connection.execute(sa.insert(t.settings).values(name=name, value=value))
+        with self.writing() as connection:
+            migrate.check_stored(connection)
+            touched = sa.update(t.settings).where(t.settings.c.name == _PING).values(value="")
+            if connection.execute(touched).rowcount != 1:
+                raise StoreUnavailableError("the database lacks a row that every version writes")
 
     def close(self) -> None:
         self._engine.dispose()
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    # sqlite3 would open transactions by itself, and only before writes; see _begin_immediate.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    # A 202 is a promise: WAL with NORMAL may lose the last commits at a power cut.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute(f"PRAGMA busy_timeout={_BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+class _KeyTakenError(Exception):
+    pass
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    # A read that becomes a write later could fail with SQLITE_BUSY despite the busy timeout.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _insert(connection: sa.Connection, change: Change) -> None:
-    build = change.build
-    connection.execute(sa.insert(t.builds).values(rows.build_row(build)))
-    for image in sorted(set(build.request.images)):
-        connection.execute(sa.insert(t.images).values(build_id=build.id, image=image))
-    for key, value in build.request.labels.items():
-        connection.execute(sa.insert(t.labels).values(build_id=build.id, key=key, value=value))
-    if change.idempotency is not None:
-        connection.execute(
-            sa.insert(t.idempotency_keys).values(
-                owner=build.owner,
-                key=change.idempotency.key,
-                fingerprint=change.idempotency.fingerprint,
-                build_id=build.id,
-            )
-        )
-    for attempt in build.attempts:
-        connection.execute(sa.insert(t.attempts).values(rows.attempt_row(build.id, attempt)))
-
-
-def _update(connection: sa.Connection, build: Build, previous: Build) -> None:
-    row = {k: v for k, v in rows.build_row(build).items() if k not in rows.UNCHANGING}
-    result = connection.execute(
-        sa.update(t.builds)
-        .where(t.builds.c.id == build.id, t.builds.c.version == previous.version)
-        .values(row)
-    )
-    if result.rowcount != 1:
-        raise StaleWriteError(f"build {build.id} is no longer at version {previous.version}")
-    known = {attempt.number: attempt for attempt in previous.attempts}
-    for attempt in build.attempts:
-        if attempt.number not in known:
-            connection.execute(sa.insert(t.attempts).values(rows.attempt_row(build.id, attempt)))
-        elif attempt != known[attempt.number]:
-            connection.execute(
-                sa.update(t.attempts)
-                .where(t.attempts.c.build_id == build.id, t.attempts.c.number == attempt.number)
-                .values(rows.attempt_row(build.id, attempt))
-            )
-
-
-def _load(connection: sa.Connection, query: sa.Select[Any]) -> list[tuple[int, Build]]:
-    """(seq, build) of every row of `query` over table builds, in its order."""
-    found = list(connection.execute(query).mappings())
-    attempts: dict[str, list[Any]] = {row["id"]: [] for row in found}
-    ids = list(attempts)
-    # SQLite binds at most 32766 variables in one statement (SQLITE_MAX_VARIABLE_NUMBER).
-    for start in range(0, len(ids), 10_000):
-        some = ids[start : start + 10_000]
-        of_some = sa.select(t.attempts).where(t.attempts.c.build_id.in_(some))
-        for row in connection.execute(of_some.order_by(t.attempts.c.number)).mappings():
-            attempts[row["build_id"]].append(row)
-    return [(row["seq"], rows.to_build(dict(row), attempts[row["id"]])) for row in found]
-
-
-def _filtered(query: ListQuery) -> sa.Select[Any]:
-    statement = sa.select(t.builds)
-    if query.states:
-        statement = statement.where(t.builds.c.state.in_([s.value for s in query.states]))
-    if query.git_url is not None:
-        statement = statement.where(t.builds.c.git_url == query.git_url)
-    if query.owner is not None:
-        statement = statement.where(t.builds.c.owner == query.owner)
-    if query.image is not None:
-        with_image = sa.select(t.images.c.build_id).where(t.images.c.image == query.image)
-        statement = statement.where(t.builds.c.id.in_(with_image))
-    if query.label is not None:
-        key, value = query.label
-        with_label = sa.select(t.labels.c.build_id).where(
-            t.labels.c.key == key, t.labels.c.value == value
-        )
-        statement = statement.where(t.builds.c.id.in_(with_label))
-    return statement
-
-
-def _encode_cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(f"seq:{seq}".encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> int:
+def _submit(
+    connection: sa.Connection,
+    build: Build,
+    idempotency: Idempotency | None,
+    deliveries: Sequence[Delivery],
+) -> tuple[Build, bool]:
+    migrate.check_stored(connection)
+    if idempotency is not None:
+        known = queries.known_key(connection, build.owner, idempotency.key)
+        if known is not None:
+            known.check(idempotency)
+            return queries.load(connection, queries.one(known.build_id))[0][1], False
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        kind, _, number = text.partition(":")
-        if kind == "seq" and number.isdecimal() and len(number) < 19:
-            return int(number)
-    except (binascii.Error, ValueError):
-        pass
-    problem = FieldProblem("cursor", "is not one of ours: use the `next` link of a page")
-    raise InvalidInputError([problem])
+        write.write(connection, Change(build, None, idempotency, tuple(deliveries)))
+    except sa.exc.IntegrityError as error:
+        if idempotency is None or t.idempotency_keys.name not in str(error.orig):
+            raise
+        raise _KeyTakenError from None
+    _post(connection, SUBMITTED, build.id, build.owner, build.created_at)
+    return build, True
+
+
+def _post(connection: sa.Connection, kind: str, build_id: str, by: str, at: float) -> None:
+    connection.execute(sa.insert(t.inbox).values(kind=kind, build_id=build_id, by=by, at=at))
+
+
+def _not_found(build_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no build {build_id!r}")

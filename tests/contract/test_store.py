@@ -14,9 +14,8 @@ from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 
 from builder_framework.domain import events as ev
-from builder_framework.domain import machine
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try, after_try
-from builder_framework.domain.model import Build, BuildRequest, GitSource, Placement, Resources
+from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     InvalidInputError,
@@ -29,29 +28,8 @@ from builder_framework.protocol import Phase, PushedImage, Reason, Report
 from builder_framework.store import tables
 from builder_framework.store.base import Change, KnownKey, Store
 from builder_framework.store.sql import SqlStore
+from tests.contract.builds import PLACEMENT, after, build
 from tests.unit import strategies
-
-POLICY = machine.MachinePolicy()
-PLACEMENT = Placement("agent", "host", "http://10.0.0.1:5051", 3, "executor", "framework")
-
-
-def build(name: str, *, git: str = "app", image: str = "app", owner: str = "me") -> Build:
-    request = BuildRequest(
-        GitSource(f"https://git.example.org/{git}.git"),
-        (f"registry.example.org/{image}:1",),
-        timeout=60.0,
-        queue_ttl=60.0,
-        resources=Resources(1.0, 64.0),
-        labels={"team": git},
-    )
-    event = ev.Submitted(name.ljust(16, "0"), request, owner)
-    return machine.step(None, event, 1.0, POLICY).build
-
-
-def after(before: Build, *events: ev.Event) -> Build:
-    for event in events:
-        before = machine.step(before, event, 2.0, POLICY).build
-    return before
 
 
 def hook(name: str, of: Build, url: str = "https://hooks/x", at: float = 2.0) -> Delivery:
@@ -89,7 +67,11 @@ class StoreContract:
 
     @settings(
         max_examples=25,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        # One test of two classes: each has a database of its own.
+        suppress_health_check=[
+            HealthCheck.function_scoped_fixture,
+            HealthCheck.differing_executors,
+        ],
         deadline=None,
     )
     @given(request_=strategies.requests)
@@ -301,6 +283,7 @@ class TestSqlite(StoreContract):
     @pytest.fixture
     def store(self, path: Path) -> Iterator[Store]:
         store = SqlStore(f"sqlite:///{path}")
+        store.lead("here", None)
         yield store
         store.close()
 
@@ -322,18 +305,17 @@ class TestSqlite(StoreContract):
     def test_a_locked_database_says_so_and_works_again_later(
         self, store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("builder_framework.store.sql._BUSY_TIMEOUT_MS", 50)
-        impatient = SqlStore(f"sqlite:///{path}")
+        monkeypatch.setattr("builder_framework.store.engine.BUSY_PATIENCE", 0.05)
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         one = build("a")
         with pytest.raises(StoreUnavailableError):
-            impatient.apply([Change(one)])
+            store.apply([Change(one)])
+        assert store.unfinished() == []
         other.execute("ROLLBACK")
         other.close()
-        impatient.apply([Change(one)])
+        store.apply([Change(one)])
         assert store.get(one.id) == one
-        impatient.close()
 
     def test_errors_do_not_show_requests(self, store: Store) -> None:
         """SQLAlchemy prints a failed statement with its parameters, secrets included."""
@@ -350,3 +332,14 @@ class TestSqlite(StoreContract):
             context = MigrationContext.configure(connection)
             assert compare_metadata(context, tables.metadata) == []
         engine.dispose()
+
+
+class TestPostgres(StoreContract):
+    """A real PostgreSQL server."""
+
+    @pytest.fixture
+    def store(self, postgres_url: str) -> Iterator[Store]:
+        store = SqlStore(postgres_url)
+        store.lead("here", None)
+        yield store
+        store.close()

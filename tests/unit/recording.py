@@ -103,6 +103,7 @@ class Bench:
         self.directory = directory
         self.cluster = RecordingCluster()
         self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}")
+        self.store.lead("bench", None)
         self.fatal: list[str] = []
         parts = Parts(
             store=self.store,

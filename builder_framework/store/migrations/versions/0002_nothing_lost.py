@@ -100,3 +100,8 @@ def upgrade() -> None:
     )
     op.add_column("attempts", sa.Column("digest", sa.String(length=160), nullable=True))
     op.add_column("attempts", sa.Column("lease_until", sa.Float(), nullable=True))
+    # Rows that are only ever updated: two processes that insert at once would get in each other's
+    # way.
+    op.execute("INSERT INTO leadership (id, token, holder, since) VALUES (1, 0, '', 0)")
+    op.execute("DELETE FROM settings WHERE name = 'ping'")
+    op.execute("INSERT INTO settings (name, value) VALUES ('ping', '')")

@@ -1,0 +1,62 @@
+"""Writing builds: new ones, and compare-and-set of known ones."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from builder_framework.domain.model import Build
+from builder_framework.errors import StaleWriteError
+from builder_framework.ports import Idempotency
+from builder_framework.store import deliveries, rows
+from builder_framework.store import tables as t
+from builder_framework.store.base import Change
+
+
+def write(connection: sa.Connection, change: Change) -> None:
+    """Raises StaleWriteError."""
+    if change.previous is None:
+        insert(connection, change.build, change.idempotency)
+    else:
+        _update(connection, change.build, change.previous)
+    deliveries.insert(connection, change.deliveries)
+
+
+def insert(connection: sa.Connection, build: Build, idempotency: Idempotency | None) -> None:
+    """A build that nobody has stored yet."""
+    connection.execute(sa.insert(t.builds).values(rows.build_row(build)))
+    for image in sorted(set(build.request.images)):
+        connection.execute(sa.insert(t.images).values(build_id=build.id, image=image))
+    for key, value in build.request.labels.items():
+        connection.execute(sa.insert(t.labels).values(build_id=build.id, key=key, value=value))
+    if idempotency is not None:
+        connection.execute(
+            sa.insert(t.idempotency_keys).values(
+                owner=build.owner,
+                key=idempotency.key,
+                fingerprint=idempotency.fingerprint,
+                build_id=build.id,
+            )
+        )
+    for attempt in build.attempts:
+        connection.execute(sa.insert(t.attempts).values(rows.attempt_row(build.id, attempt)))
+
+
+def _update(connection: sa.Connection, build: Build, previous: Build) -> None:
+    row = {k: v for k, v in rows.build_row(build).items() if k not in rows.UNCHANGING}
+    result = connection.execute(
+        sa.update(t.builds)
+        .where(t.builds.c.id == build.id, t.builds.c.version == previous.version)
+        .values(row)
+    )
+    if result.rowcount != 1:
+        raise StaleWriteError(f"build {build.id} is no longer at version {previous.version}")
+    known = {attempt.number: attempt for attempt in previous.attempts}
+    for attempt in build.attempts:
+        if attempt.number not in known:
+            connection.execute(sa.insert(t.attempts).values(rows.attempt_row(build.id, attempt)))
+        elif attempt != known[attempt.number]:
+            connection.execute(
+                sa.update(t.attempts)
+                .where(t.attempts.c.build_id == build.id, t.attempts.c.number == attempt.number)
+                .values(rows.attempt_row(build.id, attempt))
+            )

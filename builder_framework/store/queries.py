@@ -1,0 +1,99 @@
+"""Reading builds: rows with their attempts, filters, pages and their cursors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import sqlalchemy as sa
+
+from builder_framework.domain.model import Build
+from builder_framework.domain.states import TERMINAL
+from builder_framework.errors import FieldProblem, InvalidInputError
+from builder_framework.ports import ListQuery
+from builder_framework.store import rows
+from builder_framework.store import tables as t
+from builder_framework.store.base import KnownKey
+
+
+def known_key(connection: sa.Connection, owner: str, key: str) -> KnownKey | None:
+    """See `Store.known_key`."""
+    keys = t.idempotency_keys
+    query = sa.select(keys).where(keys.c.owner == owner, keys.c.key == key)
+    row = connection.execute(query).mappings().first()
+    return KnownKey(row["fingerprint"], row["build_id"]) if row else None
+
+
+def one(build_id: str) -> sa.Select[Any]:
+    """The build of that id."""
+    return sa.select(t.builds).where(t.builds.c.id == build_id)
+
+
+def unfinished() -> sa.Select[Any]:
+    """See `Store.unfinished`."""
+    over = [state.value for state in TERMINAL]
+    return (
+        sa.select(t.builds)
+        .where(sa.or_(t.builds.c.state.not_in(over), t.builds.c.log_complete.is_(False)))
+        .order_by(t.builds.c.seq)
+    )
+
+
+def page(query: ListQuery) -> sa.Select[Any]:
+    """A page and, when there are more, the row after it. Raises InvalidInputError."""
+    statement = _filtered(query).order_by(t.builds.c.seq.desc()).limit(query.limit + 1)
+    if query.cursor is not None:
+        statement = statement.where(t.builds.c.seq < _decode_cursor(query.cursor))
+    return statement
+
+
+def load(connection: sa.Connection, query: sa.Select[Any]) -> list[tuple[int, Build]]:
+    """(seq, build) of every row of `query` over table builds, in its order."""
+    found = list(connection.execute(query).mappings())
+    attempts: dict[str, list[Any]] = {row["id"]: [] for row in found}
+    ids = list(attempts)
+    # SQLite binds at most 32766 variables in one statement (SQLITE_MAX_VARIABLE_NUMBER).
+    for start in range(0, len(ids), 10_000):
+        some = ids[start : start + 10_000]
+        of_some = sa.select(t.attempts).where(t.attempts.c.build_id.in_(some))
+        for row in connection.execute(of_some.order_by(t.attempts.c.number)).mappings():
+            attempts[row["build_id"]].append(row)
+    return [(row["seq"], rows.to_build(dict(row), attempts[row["id"]])) for row in found]
+
+
+def _filtered(query: ListQuery) -> sa.Select[Any]:
+    statement = sa.select(t.builds)
+    if query.states:
+        statement = statement.where(t.builds.c.state.in_([s.value for s in query.states]))
+    if query.git_url is not None:
+        statement = statement.where(t.builds.c.git_url == query.git_url)
+    if query.owner is not None:
+        statement = statement.where(t.builds.c.owner == query.owner)
+    if query.image is not None:
+        with_image = sa.select(t.images.c.build_id).where(t.images.c.image == query.image)
+        statement = statement.where(t.builds.c.id.in_(with_image))
+    if query.label is not None:
+        key, value = query.label
+        with_label = sa.select(t.labels.c.build_id).where(
+            t.labels.c.key == key, t.labels.c.value == value
+        )
+        statement = statement.where(t.builds.c.id.in_(with_label))
+    return statement
+
+
+def encode_cursor(seq: int) -> str:
+    """The cursor of the page after the build with this `seq`."""
+    return base64.urlsafe_b64encode(f"seq:{seq}".encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> int:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+        kind, _, number = text.partition(":")
+        if kind == "seq" and number.isdecimal() and len(number) < 19:
+            return int(number)
+    except (binascii.Error, ValueError):
+        pass
+    problem = FieldProblem("cursor", "is not one of ours: use the `next` link of a page")
+    raise InvalidInputError([problem])
