@@ -40,7 +40,7 @@ UNITS = (
     "docker-registry.service",
     "postgresql.service",
 )
-#: Read by Debian's postgresql-common, which otherwise makes a database cluster of the machine's own.
+#: Read by Debian's postgresql-common, which otherwise makes a database cluster for the machine.
 CREATECLUSTER = Path("/etc/postgresql-common/createcluster.conf")
 #: Segment type of an ELF file that names its dynamic linker.
 PT_INTERP = 3
