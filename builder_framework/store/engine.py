@@ -96,6 +96,11 @@ def _bad_url(problem: str) -> ConfigError:
     return ConfigError([FieldProblem("database_url", problem)])
 
 
+def libpq(url: sa.URL) -> str:
+    """A server's URL as libpq and its programs read it, with the password."""
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 def sqlite_file(url: sa.URL) -> Path | None:
     """The database's file, None for a server."""
     if url.get_backend_name() != "sqlite" or url.database is None:
@@ -140,7 +145,7 @@ def told_apart() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, sqlite3.Error, psycopg.Error) as error:
-        raise StoreUnavailableError(f"the database does not answer: {_cause(error)}") from None
+        raise StoreUnavailableError(f"the database does not answer: {cause(error)}") from None
     except sa.exc.TimeoutError:
         message = f"all {_POOL_SIZE + _POOL_OVERFLOW} connections to the database are busy"
         raise StoreUnavailableError(message) from None
@@ -148,7 +153,8 @@ def told_apart() -> Iterator[None]:
         raise StoreUnavailableError(f"the database failed: {type(error).__name__}") from None
 
 
-def _cause(error: Exception) -> str:
+def cause(error: Exception) -> str:
+    """What went wrong, without values."""
     origin = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(origin, psycopg.Error) and origin.diag.message_primary:
         return origin.diag.message_primary
@@ -172,18 +178,20 @@ def unhurried(connection: sa.Connection) -> Iterator[None]:
 
 
 def server_options() -> dict[str, Any]:
-    """What every connection to PostgreSQL asks for. Milliseconds where the server wants them."""
+    """What every connection to PostgreSQL asks for, unless the URL says otherwise."""
     limits = {
         "statement_timeout": _STATEMENT_SECONDS,
         "lock_timeout": _LOCK_SECONDS,
         # A process that was stopped inside a transaction holds its locks no longer than this.
         "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION_SECONDS,
     }
+    # A peer that vanished without a word is noticed within 10 s, by us and by the server.
+    silence = {"tcp_keepalives_idle": 4, "tcp_keepalives_interval": 2, "tcp_keepalives_count": 3}
+    options = {**{name: 1000 * seconds for name, seconds in limits.items()}, **silence}
     return {
         "connect_timeout": _CONNECT_SECONDS,
         "application_name": "builder",
-        "options": " ".join(f"-c {name}={1000 * seconds}" for name, seconds in limits.items()),
-        # A peer that vanished without a word is noticed within 10 s.
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         "keepalives": 1,
         "keepalives_idle": 4,
         "keepalives_interval": 2,
