@@ -10,33 +10,31 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
 from gevent.pywsgi import WSGIServer
 
 from api import create_app
-from builder_framework import __version__, config, failpoints
-from builder_framework.cluster import ClusterInput
-from builder_framework.domain.machine import MachinePolicy
-from builder_framework.domain.model import Resources
-from builder_framework.domain.notices import Announcer
-from builder_framework.domain.retry import RetryPolicy
-from builder_framework.errors import BuilderError, ConfigError, FieldProblem
-from builder_framework.mesos.agents import AgentWorkDirs
-from builder_framework.mesos.driver import SchedulerDriver
-from builder_framework.mesos.gateway import MesosCluster
-from builder_framework.mesos.offerbook import OfferBook
-from builder_framework.mesos.sandbox import AgentSandboxes
-from builder_framework.mesos.scheduler import BuildScheduler
-from builder_framework.mesos.translate import ExecutorTemplate, framework_info
-from builder_framework.protocol import EngineSpec
+from builder_framework import __version__, addresses, config, failpoints
+from builder_framework.addresses import ZooKeeperAddress
+from builder_framework.election.base import Election
+from builder_framework.election.database import DatabaseElection
+from builder_framework.election.file import FileElection
+from builder_framework.election.zookeeper import ZooKeeperElection
+from builder_framework.errors import (
+    BuilderError,
+    ConfigError,
+    FieldProblem,
+    StoreUnavailableError,
+)
+from builder_framework.leader import Leader
 from builder_framework.redact import Secret
-from builder_framework.service.builds import BuildService, Parts
-from builder_framework.service.desk import LoopPolicy
-from builder_framework.service.logs import LogStore
-from builder_framework.service.post import Poster
-from builder_framework.service.webhooks import Webhooks
+from builder_framework.service.door import Door
+from builder_framework.service.follower import Follower
+from builder_framework.service.logs import Logs, LogStore
+from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.sql import SqlStore
 from builder_framework.users import Authenticator, SingleUser, UserFile
 
@@ -47,108 +45,88 @@ EXIT_CONFIG = 78
 EXIT_BROKEN = 70
 """EX_SOFTWARE: a part died; a fresh process takes up where this one was."""
 
-_WATCH_INTERVAL = 1.0
+_WATCH_INTERVAL = 0.25
 _DRAIN_SECONDS = 2.0
 _BACKLOG = 512
 
 
 class Application:
-    """One framework process."""
+    """One framework process: it answers at once, and leads when it is elected."""
 
     def __init__(self, settings: config.Settings) -> None:
-        """Open the store and build every part; nothing runs yet."""
+        """Open the store and listen; nothing runs yet."""
         self._settings = settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._store = SqlStore(settings.database())
-        self._store.lead(f"{socket.gethostname()}:{os.getpid()}", settings.webui_url)
-        known = None if settings.forget_framework_id else self._store.framework_id()
-        offers = OfferBook()
-        scheduler = BuildScheduler(self._post, offers, self._broken)
-        self._driver = SchedulerDriver(
-            scheduler,
-            framework_info(
-                name=settings.framework_name,
-                user=settings.framework_user,
-                role=settings.mesos_role,
-                principal=settings.mesos_principal,
-                failover_timeout=settings.failover_timeout,
-                url=settings.webui_url,
-            ),
-            settings.mesos_master,
-            framework_id=known,
-            principal=settings.mesos_principal,
-            secret=settings.mesos_secret.get_secret_value() if settings.mesos_secret else None,
-        )
-        parts = Parts(
-            store=self._store,
-            logs=LogStore(settings.data_dir / "logs"),
-            cluster=MesosCluster(
-                self._driver,
-                offers,
-                _executor_template(settings),
-                AgentWorkDirs() if settings.survive_agent_restarts else None,
-            ),
-            sandboxes=AgentSandboxes(),
-            subscribed=lambda: self._driver.subscribed,
-            fatal=self._fatal,
-            announce=Announcer(settings.webhooks, settings.webui_url).deliveries_of,
-        )
-        self.service = BuildService(parts, _loop_policy(settings), time.time)
+        self._logs = _logs(self._store, settings.data_dir)
+        announce = settings.announcer().deliveries_of
+        self._door = Door(Follower(self._store, self._logs, time.time, announce))
+        self._election = _election(settings, self._store)
+        self._elected = threading.Event()
+        self._leader: Leader | None = None
         self._server = WSGIServer(
             _listen(settings.http_host, settings.http_port),
-            create_app(self.service, _users(settings), settings.request_policy()),
+            create_app(self._door, _users(settings), settings.request_policy()),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),
         )
-        self._webhooks = _webhooks(settings, self._store)
         self._stopping = threading.Event()
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stopping.set)
-        self.service.start()
-        if self._webhooks is not None:
-            self._webhooks.start()
-        self._driver.start()
         self._server.start()
-        log.info(
-            "builder %s: API on http://%s:%d, master %s, data in %s",
-            __version__,
-            self._server.server_host,
-            self._server.server_port,
-            self._settings.mesos_master,
-            self._settings.data_dir,
-        )
+        log.info("builder %s: API on %s, data in %s", __version__, self._url(), self._where())
+        threading.Thread(target=self._campaign, name="campaign", daemon=True).start()
         while not self._stopping.wait(_WATCH_INTERVAL):
             self._watch()
         self._shut_down()
         return 0
 
+    def _campaign(self) -> None:
+        try:
+            if self._election.campaign(self._stopping):
+                self._elected.set()
+        except Exception:
+            log.exception("the campaign failed")
+            self._fatal("nobody can be elected")
+
     def _watch(self) -> None:
-        """Under gevent a dead thread is silent: whoever finds one ends the process."""
-        if self._driver.aborted:
-            self._fatal("the driver's thread ended")
-        if not self.service.alive:
-            self._fatal("the service's loop ended")
-        if self._webhooks is not None and not self._webhooks.alive:
-            self._fatal("the webhooks' thread ended")
-        if self._driver.silent:
-            log.warning("no word from the master for too long: subscribing anew")
-            self._driver.reconnect()
+        if self._leader is not None:
+            if not self._election.held():
+                self._fatal("this process leads no longer")
+            self._leader.watch()
+        elif self._elected.is_set():
+            try:
+                self._leader = self._lead()
+            except StoreUnavailableError as error:
+                log.warning("elected, but %s", error)
+
+    def _lead(self) -> Leader:
+        """From here on every write of an earlier leader is refused."""
+        token = self._store.lead(f"{socket.gethostname()}:{os.getpid()}", self._url())
+        master = addresses.shown(self._settings.mesos_master)
+        log.info("leading with token %d; the master is %s", token, master)
+        leader = Leader(self._settings, self._store, self._logs, self._broken, self._fatal)
+        leader.start()
+        self._door.builds = leader.service
+        return leader
 
     def _shut_down(self) -> None:
-        """Builds go on without us: no teardown, only the end of the connections."""
         log.info("stopping; running builds go on")
         self._server.stop(timeout=_DRAIN_SECONDS)
-        self._driver.stop()
-        if self._webhooks is not None:
-            self._webhooks.stop()
-        self.service.stop()
+        if self._leader is not None:
+            self._leader.stop()
+        self._election.resign()
         self._store.close()
 
-    def _post(self, item: ClusterInput) -> None:
-        self.service.post(item)
+    def _url(self) -> str:
+        chosen = self._settings.webui_url
+        return chosen or f"http://{self._server.server_host}:{self._server.server_port}"
+
+    def _where(self) -> str:
+        return f"{self._settings.data_dir} ({self._store.dialect})"
 
     def _broken(self, message: str) -> None:
         if "removed" in message or "Completed framework" in message:
@@ -158,7 +136,7 @@ class Application:
                 message,
             )
             _exit(EXIT_CONFIG)
-        self._fatal(f"the master refuses us: {message}")
+        self._fatal(f"there is no subscription to be had: {message}")
 
     def _fatal(self, message: str) -> None:
         log.critical("%s; ending, to be started afresh", message)
@@ -172,43 +150,20 @@ def _exit(code: int) -> None:
     os._exit(code)
 
 
-def _executor_template(settings: config.Settings) -> ExecutorTemplate:
-    return ExecutorTemplate(
-        image=settings.executor_image,
-        resources=_executor_resources(settings),
-        engine=EngineSpec(settings.engine, settings.insecure_registries, settings.registry_mirrors),
-        git_protocols=settings.git_protocols,
-        grace_period=settings.kill_grace_period,
-        network=settings.executor_network,
-        force_pull=settings.executor_force_pull,
-        docker_socket=settings.docker_socket,
-        volume_driver=settings.volume_driver,
-        volume_prefix=settings.volume_prefix,
-        staging_tag=settings.staging_tag,
-    )
+def _logs(store: SqlStore, data_dir: Path) -> Logs:
+    """Beside a database that every machine reaches, logs must be reached, too."""
+    return LogStore(data_dir / "logs") if store.dialect == "sqlite" else DatabaseLogs(store)
 
 
-def _executor_resources(settings: config.Settings) -> Resources:
-    return Resources(settings.executor_cpus, settings.executor_mem, 0.0)
-
-
-def _loop_policy(settings: config.Settings) -> LoopPolicy:
-    return LoopPolicy(
-        machine=MachinePolicy(
-            staging_timeout=settings.staging_timeout,
-            unreachable_timeout=settings.unreachable_timeout,
-            kill_retry=settings.kill_grace_period + 5.0,
-            retry=RetryPolicy(first_backoff=settings.retry_backoff),
-        ),
-        executor_resources=_executor_resources(settings),
-        slots_per_agent=settings.slots_per_agent,
-    )
-
-
-def _webhooks(settings: config.Settings, store: SqlStore) -> Webhooks | None:
-    """None without a secret: what cannot be signed is not sent."""
-    keys = settings.webhook_keys()
-    return Webhooks(store.outbox, keys, Poster()) if keys else None
+def _election(settings: config.Settings, store: SqlStore) -> Election:
+    """ZooKeeper's where it names the master, too; otherwise that of the database."""
+    source = addresses.parse(settings.mesos_master)
+    if isinstance(source, ZooKeeperAddress):
+        path = f"/builder-framework/{settings.framework_name}"
+        return ZooKeeperElection(replace(source, path=path))
+    if store.dialect == "postgresql":
+        return DatabaseElection(settings.database())
+    return FileElection(settings.data_dir)
 
 
 def _users(settings: config.Settings) -> Authenticator:

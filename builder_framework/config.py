@@ -30,6 +30,7 @@ from pydantic import (
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
+from builder_framework.domain.notices import Announcer
 from builder_framework.errors import ConfigError, FieldProblem, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import EngineMode
@@ -278,6 +279,10 @@ class Settings(BaseModel):
         if self.webhook_secret is None:
             return ()
         return signing_keys(self.webhook_secret.get_secret_value())
+
+    def announcer(self) -> Announcer:
+        """Who is told of changes by webhooks."""
+        return Announcer(self.webhooks, self.webui_url)
 
     def request_policy(self) -> RequestPolicy:
         """What the API checks requests against."""

@@ -6,6 +6,7 @@ from builder_framework.domain.model import BuildRequest
 from builder_framework.ports import (
     Builds,
     BuildView,
+    DeliveryView,
     Idempotency,
     ListQuery,
     Page,
@@ -36,6 +37,12 @@ class Door:
 
     def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
         return self.builds.read_log(build_id, offset, limit)
+
+    def deliveries(self, build_id: str) -> tuple[DeliveryView, ...]:
+        return self.builds.deliveries(build_id)
+
+    def redeliver(self, build_id: str, delivery_id: str) -> DeliveryView:
+        return self.builds.redeliver(build_id, delivery_id)
 
     def watch(self, build_id: str) -> Watch:
         return self.builds.watch(build_id)

@@ -12,10 +12,12 @@ from types import TracebackType
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, BuildRequest, new_build_id
+from builder_framework.domain.notices import Announce
 from builder_framework.domain.states import State
 from builder_framework.errors import BuilderError, ConflictError
 from builder_framework.ports import (
     BuildView,
+    DeliveryView,
     Idempotency,
     ListQuery,
     Page,
@@ -36,17 +38,22 @@ _LONGEST_PAGE = 1000
 class Follower:
     """Answers for a leader that is somewhere else, or not there yet."""
 
-    def __init__(self, store: Store, logs: Logs, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, logs: Logs, clock: Callable[[], float], announce: Announce
+    ) -> None:
         self._store = store
         self._logs = logs
         self._clock = clock
+        self._announce = announce
 
     def submit(
         self, request: BuildRequest, owner: str, idempotency: Idempotency | None = None
     ) -> tuple[BuildView, bool]:
         event = ev.Submitted(new_build_id(), request, owner)
-        made = machine.step(None, event, self._clock(), machine.MachinePolicy()).build
-        build, fresh = self._store.submit(made, idempotency)
+        now = self._clock()
+        made = machine.step(None, event, now, machine.MachinePolicy()).build
+        told = self._announce(None, made, now)
+        build, fresh = self._store.submit(made, idempotency, told)
         return self._view(build), fresh
 
     def get(self, build_id: str) -> BuildView:
@@ -72,6 +79,14 @@ class Follower:
     def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
         self._store.get(build_id)
         return self._logs.read(build_id, offset, limit)
+
+    def deliveries(self, build_id: str) -> tuple[DeliveryView, ...]:
+        self._store.get(build_id)
+        return self._store.outbox.of_build(build_id)
+
+    def redeliver(self, build_id: str, delivery_id: str) -> DeliveryView:
+        self._store.get(build_id)
+        return self._store.outbox.redeliver(build_id, delivery_id, self._clock())
 
     def watch(self, build_id: str) -> Watch:
         return PollingWatch(lambda: self._mark(build_id))

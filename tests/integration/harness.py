@@ -99,7 +99,9 @@ class Framework:
 
     def _is_ready(self) -> bool:
         with contextlib.suppress(requests.ConnectionError):
-            return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
+            answer = requests.get(f"{self.url}/readyz", timeout=5)
+            # Whoever does not lead (yet) is ready, too: it answers, but nothing is built.
+            return answer.status_code == 200 and answer.json()["checks"]["mesos"] == "subscribed"
         return False
 
     def _tail(self) -> str:

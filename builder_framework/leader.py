@@ -1,0 +1,150 @@
+"""What only the elected process has: the driver, the service with its loop, and the webhooks."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from builder_framework.cluster import ClusterInput
+from builder_framework.config import Settings
+from builder_framework.domain.machine import MachinePolicy
+from builder_framework.domain.model import Resources
+from builder_framework.domain.retry import RetryPolicy
+from builder_framework.mesos.agents import AgentWorkDirs
+from builder_framework.mesos.driver import SchedulerDriver
+from builder_framework.mesos.gateway import MesosCluster
+from builder_framework.mesos.offerbook import OfferBook
+from builder_framework.mesos.sandbox import AgentSandboxes
+from builder_framework.mesos.scheduler import BuildScheduler
+from builder_framework.mesos.tls import client_context
+from builder_framework.mesos.translate import ExecutorTemplate, framework_info
+from builder_framework.protocol import EngineSpec
+from builder_framework.service.builds import BuildService, Parts
+from builder_framework.service.desk import LoopPolicy
+from builder_framework.service.logs import Logs
+from builder_framework.service.post import Poster
+from builder_framework.service.webhooks import Webhooks
+from builder_framework.store.sql import SqlStore
+
+log = logging.getLogger(__name__)
+
+
+class Leader:
+    """Made once this process was elected and `Store.lead` was called."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: SqlStore,
+        logs: Logs,
+        broken: Callable[[str], None],
+        fatal: Callable[[str], None],
+    ) -> None:
+        """`broken`: the master ended the subscription for good. `fatal`: a part has ended.
+
+        Raises StoreUnavailableError.
+        """
+        self._fatal = fatal
+        known = None if settings.forget_framework_id else store.framework_id()
+        offers = OfferBook()
+        tls = client_context(settings.mesos_ca_file)
+        self._driver = SchedulerDriver(
+            BuildScheduler(self._post, offers, broken),
+            framework_info(
+                name=settings.framework_name,
+                user=settings.framework_user,
+                role=settings.mesos_role,
+                principal=settings.mesos_principal,
+                failover_timeout=settings.failover_timeout,
+                url=settings.webui_url,
+            ),
+            settings.mesos_master,
+            framework_id=known,
+            principal=settings.mesos_principal,
+            secret=settings.mesos_secret.get_secret_value() if settings.mesos_secret else None,
+            tls=tls if settings.mesos_tls else None,
+            # The master lets the last one that subscribes win: only a leader may.
+            may_subscribe=store.check_leadership,
+        )
+        parts = Parts(
+            store=store,
+            logs=logs,
+            cluster=MesosCluster(
+                self._driver,
+                offers,
+                _executor_template(settings),
+                AgentWorkDirs(tls) if settings.survive_agent_restarts else None,
+            ),
+            sandboxes=AgentSandboxes(tls),
+            subscribed=lambda: self._driver.subscribed,
+            fatal=fatal,
+            announce=settings.announcer().deliveries_of,
+        )
+        self.service = BuildService(parts, _loop_policy(settings), time.time)
+        self._webhooks = _webhooks(settings, store)
+
+    def start(self) -> None:
+        """Take up what the store holds and subscribe. Raises StoreUnavailableError."""
+        self.service.start()
+        if self._webhooks is not None:
+            self._webhooks.start()
+        self._driver.start()
+
+    def watch(self) -> None:
+        """Under gevent a dead thread is silent: whoever finds one ends the process."""
+        if self._driver.aborted:
+            self._fatal("the driver's thread ended")
+        if not self.service.alive:
+            self._fatal("the service's loop ended")
+        if self._webhooks is not None and not self._webhooks.alive:
+            self._fatal("the webhooks' thread ended")
+
+    def stop(self) -> None:
+        """Builds go on without us: no teardown, only the end of the connections."""
+        self._driver.stop()
+        if self._webhooks is not None:
+            self._webhooks.stop()
+        self.service.stop()
+
+    def _post(self, item: ClusterInput) -> None:
+        self.service.post(item)
+
+
+def _executor_template(settings: Settings) -> ExecutorTemplate:
+    return ExecutorTemplate(
+        image=settings.executor_image,
+        resources=_executor_resources(settings),
+        engine=EngineSpec(settings.engine, settings.insecure_registries, settings.registry_mirrors),
+        git_protocols=settings.git_protocols,
+        grace_period=settings.kill_grace_period,
+        network=settings.executor_network,
+        force_pull=settings.executor_force_pull,
+        docker_socket=settings.docker_socket,
+        volume_driver=settings.volume_driver,
+        volume_prefix=settings.volume_prefix,
+        staging_tag=settings.staging_tag,
+    )
+
+
+def _executor_resources(settings: Settings) -> Resources:
+    return Resources(settings.executor_cpus, settings.executor_mem, 0.0)
+
+
+def _loop_policy(settings: Settings) -> LoopPolicy:
+    return LoopPolicy(
+        machine=MachinePolicy(
+            staging_timeout=settings.staging_timeout,
+            unreachable_timeout=settings.unreachable_timeout,
+            kill_retry=settings.kill_grace_period + 5.0,
+            retry=RetryPolicy(first_backoff=settings.retry_backoff),
+        ),
+        executor_resources=_executor_resources(settings),
+        slots_per_agent=settings.slots_per_agent,
+    )
+
+
+def _webhooks(settings: Settings, store: SqlStore) -> Webhooks | None:
+    """None without a secret: what cannot be signed is not sent."""
+    keys = settings.webhook_keys()
+    return Webhooks(store.outbox, keys, Poster()) if keys else None
