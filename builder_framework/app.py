@@ -16,7 +16,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from api import create_app
-from builder_framework import __version__, config
+from builder_framework import __version__, addresses, config
 from builder_framework.cluster import ClusterInput
 from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import Resources
@@ -28,6 +28,7 @@ from builder_framework.mesos.gateway import MesosCluster
 from builder_framework.mesos.offerbook import OfferBook
 from builder_framework.mesos.sandbox import AgentSandboxes
 from builder_framework.mesos.scheduler import BuildScheduler
+from builder_framework.mesos.tls import client_context
 from builder_framework.mesos.translate import ExecutorTemplate, framework_info
 from builder_framework.protocol import EngineSpec
 from builder_framework.redact import Secret
@@ -58,6 +59,7 @@ class Application:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._store = SqlStore(settings.database())
         known = None if settings.forget_framework_id else self._store.framework_id()
+        tls = client_context(settings.mesos_ca_file)
         offers = OfferBook()
         scheduler = BuildScheduler(self._post, offers, self._broken)
         self._driver = SchedulerDriver(
@@ -74,6 +76,7 @@ class Application:
             framework_id=known,
             principal=settings.mesos_principal,
             secret=settings.mesos_secret.get_secret_value() if settings.mesos_secret else None,
+            tls=tls if settings.mesos_tls else None,
         )
         parts = Parts(
             store=self._store,
@@ -82,9 +85,9 @@ class Application:
                 self._driver,
                 offers,
                 _executor_template(settings),
-                AgentWorkDirs() if settings.survive_agent_restarts else None,
+                AgentWorkDirs(tls) if settings.survive_agent_restarts else None,
             ),
-            sandboxes=AgentSandboxes(),
+            sandboxes=AgentSandboxes(tls),
             subscribed=lambda: self._driver.subscribed,
             fatal=self._fatal,
         )
@@ -109,7 +112,7 @@ class Application:
             __version__,
             self._server.server_host,
             self._server.server_port,
-            self._settings.mesos_master,
+            addresses.shown(self._settings.mesos_master),
             self._settings.data_dir,
         )
         while not self._stopping.wait(_WATCH_INTERVAL):
@@ -123,9 +126,6 @@ class Application:
             self._fatal("the driver's thread ended")
         if not self.service.alive:
             self._fatal("the service's loop ended")
-        if self._driver.silent:
-            log.warning("no word from the master for too long: subscribing anew")
-            self._driver.reconnect()
 
     def _shut_down(self) -> None:
         """Builds go on without us: no teardown, only the end of the connections."""
@@ -146,7 +146,7 @@ class Application:
                 message,
             )
             _exit(EXIT_CONFIG)
-        self._fatal(f"the master refuses us: {message}")
+        self._fatal(f"there is no subscription to be had: {message}")
 
     def _fatal(self, message: str) -> None:
         log.critical("%s; ending, to be started afresh", message)
