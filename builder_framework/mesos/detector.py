@@ -79,43 +79,49 @@ class MasterDetector:
         threading.Thread(target=self._watch, name="master-detector", daemon=True).start()
 
     def stop(self) -> None:
-        """Give the session and the connection back."""
+        """End; the session is given back meanwhile."""
         self._stopping.set()
         self._changed.set()
-        self._client.stop()
-        self._client.close()
 
     def _watch(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
             try:
                 self._look()
-            except (KazooException, ValueError) as error:
-                self._report(f"{type(error).__name__}: {error}")
+            except (KazooException, self._client.handler.timeout_exception, ValueError) as error:
+                self._report(repr(error))
             except Exception:
                 log.exception("looking for the leading master failed")
             self._changed.wait(_LOOK_AGAIN)
+        zookeeper.close(self._client)
 
     def _look(self) -> None:
         if not self._client.connected:
             self._report("not connected")
             return
-        try:
-            leader = leading(self._client.get_children(self._address.path, self._on_change))
-        except NoNodeError:
-            # Masters that never ran: the watch is for the node itself then.
-            leader = None
-            if self._client.exists(self._address.path, self._on_change):
-                self._changed.set()
+        leader = self._leader()
         if leader is None:
             self._report("no master has announced itself")
             return
         try:
-            data, stat = self._client.get(f"{self._address.path}/{leader}")
+            data, stat = self._wait(self._client.get_async(f"{self._address.path}/{leader}"))
         except NoNodeError:
-            self._changed.set()
+            # It went away meanwhile, which the watch has told.
             return
         self._tell(announced(data, by_name=self._by_name), (leader, stat.czxid))
+
+    def _leader(self) -> str | None:
+        path = self._address.path
+        try:
+            return leading(self._wait(self._client.get_children_async(path, self._on_change)))
+        except NoNodeError:
+            # Masters never ran: the watch is for the node itself then.
+            if self._wait(self._client.exists_async(path, self._on_change)):
+                self._changed.set()
+            return None
+
+    def _wait(self, answer: Any) -> Any:
+        return answer.get(timeout=zookeeper.ANSWER_TIMEOUT)
 
     def _tell(self, address: Address, node: tuple[str, int]) -> None:
         self._trouble = None

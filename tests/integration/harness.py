@@ -91,9 +91,9 @@ class Framework:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        until(self._is_ready, f"the framework is not ready: {self._tail()}")
+        until(self.is_ready, f"the framework is not ready: {self._tail()}")
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         with contextlib.suppress(requests.ConnectionError):
             return requests.get(f"{self.url}/readyz", timeout=5).status_code == 200
         return False

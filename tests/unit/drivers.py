@@ -93,20 +93,26 @@ BOTH = pytest.mark.parametrize(
 @contextlib.contextmanager
 def running(driver: Any) -> Iterator[Any]:
     """The driver, started, and ended whatever happens."""
+    detectors: list[Any] = []
     try:
         driver.start()
+        detectors.append(driver.detector)
         yield driver
     finally:
+        detectors.append(driver.detector)
         # Stock's stop(False) would tear down; its thread may be dead already, or asleep.
         driver.stop(True)
         if driver._io_thread is not None:
             driver._io_thread.join(2)
         if not isinstance(driver, SchedulerDriver):
-            _clean_up_after_stock()
+            _clean_up_after_stock([detector for detector in detectors if detector is not None])
 
 
-def _clean_up_after_stock() -> None:
-    """Its last exception holds a socket that nobody closes; the warning is not ours to heed."""
+def _clean_up_after_stock(detectors: list[Any]) -> None:
+    """Its ZooKeeper client and its last exception hold sockets that nobody closes."""
+    for detector in detectors:
+        detector.zk.stop()
+        detector.zk.close()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         pymesos.process._exc_info = None

@@ -38,7 +38,7 @@ class ScriptedMaster:
 
     `events`: what a stream begins with; `say` and `raw` go on, `hang_up` ends it. `mute`: SUBSCRIBE
     is not answered. `call_status`: answer to other calls, None: never; `keeps_alive` False: the
-    connection is closed behind it without a word. `version`: what /version tells, None: 404.
+    connection is closed behind it without a word. `get`: the answer to any GET, None: 404.
     `calls`: bodies of all calls, in order, and their `headers`.
     """
 
@@ -49,7 +49,7 @@ class ScriptedMaster:
     mute: bool = False
     call_status: int | None = 202
     keeps_alive: bool = True
-    version: str | None = None
+    get: Json | None = None
     host: str = "127.0.0.1"
     tls: ssl.SSLContext | None = None
     calls: list[Json] = field(default_factory=list)
@@ -143,10 +143,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream()
 
     def do_GET(self) -> None:
-        if self.master.version is None:
+        if self.master.get is None:
             self._plain(404)
         else:
-            self._plain(200, json.dumps({"version": self.master.version}))
+            self._plain(200, json.dumps(self.master.get))
 
     def _answer_call(self) -> None:
         if self.master.call_status is None:

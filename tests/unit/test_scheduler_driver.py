@@ -221,7 +221,7 @@ def test_p26_the_failover_timeout_is_what_it_was_told_to_be(
 
 @BOTH
 def test_p27_agents_with_gpus_are_left_to_others(make: MakeDriver, master: ScriptedMaster) -> None:
-    master.version = "1.11.0"
+    master.get = {"version": "1.11.0"}
     with running(make(Callbacks(), master)):
         call = master.wait_for("SUBSCRIBE")
     info = call["subscribe"]["framework_info"]

@@ -178,7 +178,7 @@ def test_every_new_subscription_is_asked_for(pair: Pair) -> None:
 
 def test_whoever_cannot_know_whether_it_leads_waits(pair: Pair) -> None:
     """A database that is away is no reason to end, and none to subscribe."""
-    answers: list[Exception | None] = [StoreUnavailableError("away"), StoreUnavailableError("away")]
+    answers = [StoreUnavailableError("away"), StoreUnavailableError("away")]
 
     def ask() -> None:
         if answers:

@@ -16,7 +16,7 @@ import pytest
 from builder_framework.mesos import driver as driver_module
 from builder_framework.mesos import masters, stream
 from tests.unit.drivers import BOTH, UPDATE, Callbacks, MakeDriver, ours, running
-from tests.unit.scripted_master import ScriptedMaster, record, subscribed
+from tests.unit.scripted_master import Json, ScriptedMaster, record, subscribed
 from tests.unit.waiting import until
 
 
@@ -192,7 +192,7 @@ def test_p12_a_process_may_have_more_than_1024_files_open(
 
 @BOTH
 def test_p13_a_master_may_have_any_version(make: MakeDriver, master: ScriptedMaster) -> None:
-    master.version = "1.12.0-rc1"
+    master.get = {"version": "1.12.0-rc1"}
     with running(make(Callbacks(), master)) as driver:
         until(lambda: driver.aborted or driver.connected)
         assert driver.connected
@@ -259,7 +259,8 @@ def test_p31_a_new_leader_may_have_the_address_of_the_old_one(
 def test_m8_events_may_be_split_anywhere(master: ScriptedMaster, size: int) -> None:
     """Each piece is a chunk of its own, whatever the borders of the records are."""
     callbacks = Callbacks()
-    data = b"".join(map(record, [{"type": "HEARTBEAT"}, UPDATE, UPDATE, {"type": "HEARTBEAT"}]))
+    heartbeat: Json = {"type": "HEARTBEAT"}
+    data = b"".join(record(event) for event in (heartbeat, UPDATE, UPDATE, heartbeat))
     with running(ours(callbacks, master)) as driver:
         until(lambda: driver.connected)
         for start in range(0, len(data), size):
