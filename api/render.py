@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote
 
+from builder_framework.codec import timestamp
+from builder_framework.domain import endpoints
 from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
 from builder_framework.domain.states import State
-from builder_framework.ports import BuildView, Waiting
+from builder_framework.ports import BuildView, DeliveryView, Waiting
 from builder_framework.protocol import RegistryAuth
 from builder_framework.redact import MASK, Secret
 
 Json = dict[str, Any]
 Redact = Callable[[str], str]
-
-
-def timestamp(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`."""
-    if seconds is None:
-        return None
-    moment = datetime.fromtimestamp(seconds, timezone.utc)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def build(view: BuildView) -> Json:
@@ -56,6 +49,7 @@ def build(view: BuildView) -> Json:
             "log": f"{path}/log",
             "log_stream": f"{path}/log/stream",
             "cancel": f"{path}/cancel",
+            "deliveries": f"{path}/deliveries",
         },
         # The request's own fields, with `source` and `images` among them.
         **request(one.request),
@@ -64,11 +58,12 @@ def build(view: BuildView) -> Json:
 
 def request(asked: BuildRequest) -> Json:
     """The request as a body that `POST /api/v1/builds` would take, secrets as `***`."""
-    redact = asked.redactor().text
+    redactor = asked.redactor()
+    redact = redactor.text
     return {
         "source": {
             "git": {
-                "url": _git_url(asked.git.url, redact),
+                "url": redactor.git_url(asked.git.url),
                 "ref": _text(asked.git.ref, redact),
                 "username": _text(asked.git.username, redact),
                 "password": _mask(asked.git.password),
@@ -94,6 +89,32 @@ def request(asked: BuildRequest) -> Json:
         "priority": asked.priority,
         "max_attempts": asked.max_attempts,
         "labels": {redact(k): redact(v) for k, v in asked.labels.items()},
+        "webhooks": [endpoints.parse(url).shown for url in asked.webhooks],
+    }
+
+
+def delivery(view: DeliveryView) -> Json:
+    """A webhook and its tries; of its URL only what is surely no secret."""
+    one = view.delivery
+    path = f"/api/v1/builds/{quote(one.build_id, safe='')}/deliveries/{quote(one.id, safe='')}"
+    return {
+        "id": one.id,
+        "event": one.event,
+        "url": endpoints.parse(one.url).shown,
+        "state": one.state.value,
+        "created_at": timestamp(one.created_at),
+        "next_at": timestamp(one.next_at),
+        "ended_at": timestamp(one.ended_at),
+        "tries": [
+            {
+                "at": timestamp(made.at),
+                "seconds": round(made.seconds, 3),
+                "status": made.status,
+                "error": made.error,
+            }
+            for made in view.tries
+        ],
+        "links": {"redeliver": f"{path}/redeliver"},
     }
 
 
@@ -175,18 +196,6 @@ def _registry_auth(auth: RegistryAuth | None, redact: Redact) -> Json | None:
     if auth is None:
         return None
     return {"username": redact(auth.username), "password": MASK}
-
-
-def _git_url(url: str, redact: Redact) -> str:
-    """The URL, with the user of `ssh://git@host` left readable: validation allows nothing secret.
-
-    The redactor masks every userinfo, which would make the URL another one.
-    """
-    scheme, separator, rest = url.partition("://")
-    user, at, location = rest.partition("@")
-    if scheme != "ssh" or not at or "/" in user:
-        return redact(url)
-    return f"{scheme}{separator}{redact(user)}@{redact(location)}"
 
 
 def _mask(secret: Secret | None) -> str | None:

@@ -27,7 +27,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from api import strictjson
 from builder_framework import validate
-from builder_framework.domain import offers
+from builder_framework.domain import endpoints, offers
 from builder_framework.domain.model import BuildRequest, Constraint, GitSource, Resources
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
@@ -43,6 +43,7 @@ MAX_USERNAME_LENGTH = 255
 MAX_PASSWORD_LENGTH = 4096
 """Characters. Tokens of cloud registries are JWTs of one to three thousand."""
 MAX_PRIORITY = 1000
+MAX_WEBHOOKS = 5
 MIN_CPUS = 0.01
 """What Mesos itself calls the least (`MIN_CPUS`, src/slave/constants.hpp)."""
 MIN_MEM = 32.0
@@ -218,6 +219,16 @@ class BuildBody(_Model):
         dict[Annotated[str, _checked(validate.label_key)], Text], Len(0, MAX_LABELS)
     ] = Field(default_factory=dict)
 
+    webhooks: Annotated[list[str], Len(0, MAX_WEBHOOKS)] = Field(default_factory=list)
+
+    @field_validator("webhooks")
+    @classmethod
+    def _webhooks(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        try:
+            return [endpoints.allowed(url, _policy(info).webhook_hosts).url for url in value]
+        except InvalidValueError as error:
+            _fail(error.message)
+
     @field_validator("timeout", "queue_ttl")
     @classmethod
     def _durations(cls, value: float | None, info: ValidationInfo) -> float | None:
@@ -255,6 +266,7 @@ class BuildBody(_Model):
             priority=self.priority,
             max_attempts=self.max_attempts or policy.default_max_attempts,
             labels=dict(self.labels),
+            webhooks=tuple(self.webhooks),
         )
 
     def fingerprint(self, owner: str) -> str:
@@ -349,6 +361,9 @@ _SYNONYMS = {
     "git": "source",
     "repository": "source",
     "repo": "source",
+    "webhook": "webhooks",
+    "callback": "webhooks",
+    "callback_url": "webhooks",
 }
 
 

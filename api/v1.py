@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, jsonify, request
 
 from api import auth, errors, logtext, params, render, schemas, sse, strictjson
+from builder_framework import failpoints
 from builder_framework.domain.model import is_build_id
 from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
 from builder_framework.ports import Builds, Idempotency, RequestPolicy
@@ -29,11 +30,13 @@ def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Bluepr
     @v1.post("")
     def submit() -> Response:
         """Accept a build: 202 once it is stored; the same Idempotency-Key gives the same build."""
+        failpoints.reach("T1.before")
         key = params.idempotency_key(request.headers.get("Idempotency-Key"))
         document, problems = _document()
         body = schemas.parse_build(document, policy, problems)
         owner = auth.owner()
         idempotency = None if key is None else Idempotency(key, body.fingerprint(owner))
+        failpoints.reach("T1.after")
         view, created = builds.submit(body.to_request(policy), owner, idempotency)
         shown = render.build(view)
         response = jsonify(shown)
@@ -69,6 +72,21 @@ def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Bluepr
         _known(build_id)
         _no_fields()
         response = jsonify(render.build(builds.cancel(build_id, auth.owner())))
+        response.status_code = 202
+        return response
+
+    @v1.get("/<build_id>/deliveries")
+    def deliveries(build_id: str) -> Response:
+        """The build's webhooks and what became of each try."""
+        found = builds.deliveries(_known(build_id))
+        return jsonify({"deliveries": [render.delivery(view) for view in found]})
+
+    @v1.post("/<build_id>/deliveries/<delivery_id>/redeliver")
+    def redeliver(build_id: str, delivery_id: str) -> Response:
+        """Send a webhook again, with the same id: 202."""
+        _known(build_id)
+        _no_fields()
+        response = jsonify(render.delivery(builds.redeliver(build_id, delivery_id)))
         response.status_code = 202
         return response
 

@@ -16,10 +16,11 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from api import create_app
-from builder_framework import __version__, addresses, config
+from builder_framework import __version__, addresses, config, failpoints
 from builder_framework.cluster import ClusterInput
 from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import Resources
+from builder_framework.domain.notices import Announcer
 from builder_framework.domain.retry import RetryPolicy
 from builder_framework.errors import BuilderError, ConfigError, FieldProblem
 from builder_framework.mesos.agents import AgentWorkDirs
@@ -35,6 +36,8 @@ from builder_framework.redact import Secret
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import LogStore
+from builder_framework.service.post import Poster
+from builder_framework.service.webhooks import Webhooks
 from builder_framework.store.sql import SqlStore
 from builder_framework.users import Authenticator, SingleUser, UserFile
 
@@ -90,6 +93,7 @@ class Application:
             sandboxes=AgentSandboxes(tls),
             subscribed=lambda: self._driver.subscribed,
             fatal=self._fatal,
+            announce=Announcer(settings.webhooks, settings.webui_url).deliveries_of,
         )
         self.service = BuildService(parts, _loop_policy(settings), time.time)
         self._server = WSGIServer(
@@ -98,6 +102,7 @@ class Application:
             log=None,
             error_log=logging.getLogger("builder_framework.http"),
         )
+        self._webhooks = _webhooks(settings, self._store)
         self._stopping = threading.Event()
 
     def run(self) -> int:
@@ -105,6 +110,8 @@ class Application:
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stopping.set)
         self.service.start()
+        if self._webhooks is not None:
+            self._webhooks.start()
         self._driver.start()
         self._server.start()
         log.info(
@@ -126,12 +133,16 @@ class Application:
             self._fatal("the driver's thread ended")
         if not self.service.alive:
             self._fatal("the service's loop ended")
+        if self._webhooks is not None and not self._webhooks.alive:
+            self._fatal("the webhooks' thread ended")
 
     def _shut_down(self) -> None:
         """Builds go on without us: no teardown, only the end of the connections."""
         log.info("stopping; running builds go on")
         self._server.stop(timeout=_DRAIN_SECONDS)
         self._driver.stop()
+        if self._webhooks is not None:
+            self._webhooks.stop()
         self.service.stop()
         self._store.close()
 
@@ -193,6 +204,12 @@ def _loop_policy(settings: config.Settings) -> LoopPolicy:
     )
 
 
+def _webhooks(settings: config.Settings, store: SqlStore) -> Webhooks | None:
+    """None without a secret: what cannot be signed is not sent."""
+    keys = settings.webhook_keys()
+    return Webhooks(store.outbox, keys, Poster()) if keys else None
+
+
 def _users(settings: config.Settings) -> Authenticator:
     if settings.users_file is not None:
         users = UserFile(settings.users_file, run_blocking=_in_thread)
@@ -233,6 +250,7 @@ def run(config_file: Path | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, level="INFO"
     )
     try:
+        failpoints.arm(os.environ)
         settings = config.load(os.environ, config_file)
         logging.getLogger().setLevel(settings.log_level)
         return Application(settings).run()

@@ -12,6 +12,7 @@ import functools
 import json
 import types
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from builder_framework.errors import ProtocolError
@@ -36,6 +37,14 @@ def to_jsonable(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [to_jsonable(item) for item in value]
     return value
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`."""
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def encode(value: Any) -> bytes:

@@ -6,12 +6,13 @@ All faults are reported together.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import ipaddress
 import logging
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,10 +28,13 @@ from pydantic import (
 )
 
 from builder_framework import addresses
+from builder_framework.domain import endpoints
+from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
 from builder_framework.errors import ConfigError, FieldProblem, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import EngineMode
+from builder_framework.redact import Secret
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -53,6 +57,8 @@ _FOREIGN = frozenset(
         "BUILDER_TEST_KEEP",
         "BUILDER_TEST_INDEX",
         "BUILDER_EXECUTOR_IDLE",
+        "BUILDER_FAILPOINT",
+        "BUILDER_FAILPOINTS_ALLOWED",
     }
 )
 _DAY = 86400.0
@@ -164,6 +170,20 @@ class Settings(BaseModel):
     max_mem: Amount = Field(1024.0 * 1024, description="MiB of memory a request may ask for.")
     max_disk: Amount = Field(16 * 1024.0 * 1024, description="MiB of disk a request may ask for.")
 
+    webhooks: Names = Field(
+        (), description="URLs that are told of every build, see [webhooks](webhooks.md)."
+    )
+    webhook_secret: SecretStr | None = Field(
+        None,
+        description="Signs webhooks: `whsec_` and the base64 of 24 to 64 random bytes; while it is "
+        "being changed several, with commas.",
+    )
+    webhook_hosts: Names = Field(
+        (),
+        description="Where builds may have webhooks of their own: `hooks.example.org`, "
+        "`*.example.org`, `hooks.example.org:8443`; https unless it begins with `http://`.",
+    )
+
     staging_timeout: Seconds = Field(
         600.0, description="Seconds from launch to start, the pull of the executor image included."
     )
@@ -213,6 +233,28 @@ class Settings(BaseModel):
             raise ValueError("is no image tag: letters, digits and . _ - (and {build}, {attempt})")
         return value
 
+    @field_validator("webhooks")
+    @classmethod
+    def _webhook_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        with _sentences():
+            return tuple(endpoints.parse(url).url for url in value)
+
+    @field_validator("webhook_hosts")
+    @classmethod
+    def _host_rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        with _sentences():
+            for host in value:
+                endpoints.parse_rule(host)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _webhook_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            with _sentences():
+                signing_keys(value.get_secret_value())
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
@@ -228,6 +270,11 @@ class Settings(BaseModel):
             raise ValueError("set either users_file, or username and password")
         if (self.mesos_principal is None) and self.mesos_secret is not None:
             raise ValueError("mesos_secret needs mesos_principal")
+        if (self.webhooks or self.webhook_hosts) and self.webhook_secret is None:
+            raise ValueError(
+                "webhooks and webhook_hosts need webhook_secret: nobody could tell an unsigned "
+                "message from a forged one"
+            )
         if not (self.behind_tls_proxy or _is_loopback(self.http_host)):
             raise ValueError(
                 f"http_host {self.http_host} would show passwords to the network: put a TLS "
@@ -241,6 +288,12 @@ class Settings(BaseModel):
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'builder.db'}"
 
+    def webhook_keys(self) -> tuple[Secret, ...]:
+        """What webhooks are signed with; empty when there are none."""
+        if self.webhook_secret is None:
+            return ()
+        return signing_keys(self.webhook_secret.get_secret_value())
+
     def request_policy(self) -> RequestPolicy:
         """What the API checks requests against."""
         return RequestPolicy(
@@ -252,7 +305,17 @@ class Settings(BaseModel):
             default_resources=Resources(self.default_cpus, self.default_mem, self.default_disk),
             max_resources=Resources(self.max_cpus, self.max_mem, self.max_disk),
             default_max_attempts=self.default_max_attempts,
+            webhook_hosts=self.webhook_hosts,
         )
+
+
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Lets pydantic tell what our own grammars say."""
+    try:
+        yield
+    except InvalidValueError as error:
+        raise ValueError(error.message) from None
 
 
 def _is_loopback(host: str) -> bool:
@@ -313,7 +376,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-_SECRETS = frozenset({"password", "mesos_master", "mesos_secret", "database_url"})
+_SECRETS = frozenset(
+    {"password", "mesos_master", "mesos_secret", "database_url", "webhooks", "webhook_secret"}
+)
 """Settings that may also be given as `BUILDER_NAME_FILE`, a file that holds the value."""
 
 

@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
 
+from builder_framework.domain.delivery import Delivery, Try
 from builder_framework.domain.model import Build, BuildRequest, Resources
 from builder_framework.domain.states import State
 
 
 @dataclass(frozen=True)
 class RequestPolicy:
-    """What the operator allows and assumes. Durations in seconds, memory and disk in MiB."""
+    """What the operator allows and assumes. Durations in seconds, memory and disk in MiB.
+
+    `webhook_hosts`: where builds may have webhooks, see `endpoints.parse_rule`.
+    """
 
     git_protocols: tuple[str, ...] = ("https", "ssh")
     default_timeout: float = 3600.0
@@ -27,6 +31,7 @@ class RequestPolicy:
         default_factory=lambda: Resources(256.0, 1024.0 * 1024.0, 16 * 1024.0 * 1024.0)
     )
     default_max_attempts: int = 3
+    webhook_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,14 @@ class BuildView:
     def log_complete(self) -> bool:
         """Whether the log will not grow any more."""
         return self.build.terminal and self.build.log_complete
+
+
+@dataclass(frozen=True)
+class DeliveryView:
+    """One webhook and the tries that were made to deliver it, oldest first."""
+
+    delivery: Delivery
+    tries: tuple[Try, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,14 @@ class Builds(Protocol):
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         """Ask a build to end. Raises NotFoundError, ConflictError when it is over already."""
+        ...
+
+    def deliveries(self, build_id: str) -> tuple[DeliveryView, ...]:
+        """The webhooks of a build, in order of its events. Raises NotFoundError."""
+        ...
+
+    def redeliver(self, build_id: str, delivery_id: str) -> DeliveryView:
+        """Send a webhook again, delivered or given up. Raises NotFoundError."""
         ...
 
     def read_log(self, build_id: str, offset: int, limit: int) -> bytes:

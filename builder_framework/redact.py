@@ -97,3 +97,14 @@ class Redactor:
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
         return mask_url_userinfo(text)
+
+    def git_url(self, url: str) -> str:
+        """A validated URL masked, but for the user of `ssh://git@host`, which is no secret there.
+
+        `text` masks every userinfo, which would make the URL another one.
+        """
+        scheme, separator, rest = url.partition("://")
+        user, at, location = rest.partition("@")
+        if scheme != "ssh" or not at or "/" in user:
+            return self.text(url)
+        return f"{scheme}{separator}{self.text(user)}@{self.text(location)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
@@ -120,6 +120,16 @@ class Client:
     def cancel(self, build_id: str) -> Json:
         """Ask a build to end."""
         return self._json("POST", f"{_path(build_id)}/cancel")
+
+    def deliveries(self, build_id: str) -> Sequence[Json]:
+        """The webhooks of a build, in order of its events."""
+        found: Sequence[Json] = self._json("GET", f"{_path(build_id)}/deliveries")["deliveries"]
+        return found
+
+    def redeliver(self, build_id: str, delivery_id: str) -> Json:
+        """Send a webhook again."""
+        delivery = quote(delivery_id, safe="")
+        return self._json("POST", f"{_path(build_id)}/deliveries/{delivery}/redeliver")
 
     def log(self, build_id: str, offset: int) -> LogPiece:
         """A piece of the log from a byte offset."""

@@ -160,6 +160,22 @@ def cancel(client: Client, build_id: str) -> None:
 
 
 @cli.command()
+@server_options
+@click.argument("build_id", metavar="ID")
+@click.option("--redeliver", metavar="DELIVERY", help="Send this one again.")
+@click.option("--json", "as_json", is_flag=True, help="As the API gives it.")
+def deliveries(client: Client, build_id: str, redeliver: str | None, as_json: bool) -> None:
+    """List a build's webhooks, or send one again."""
+    if redeliver is not None:
+        client.redeliver(build_id, redeliver)
+    found = client.deliveries(build_id)
+    if as_json:
+        output.show_json(found)
+    else:
+        output.table(output.DELIVERY_HEAD, map(output.delivery_row, found))
+
+
+@cli.command()
 @click.option("--server", is_flag=True, help="Ask the server for its version, too.")
 @click.option("--url", envvar="BUILDER_URL", metavar="URL", help="[env: BUILDER_URL]")
 def version(server: bool, url: str | None) -> None:

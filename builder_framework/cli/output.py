@@ -110,6 +110,23 @@ def build_row(build: Json) -> list[str]:
 BUILD_HEAD = ("ID", "STATE", "DETAIL", "CREATED", "OWNER", "IMAGES")
 
 
+def delivery_row(delivery: Json) -> list[str]:
+    """A webhook in one line, with what became of its last try."""
+    tries = delivery["tries"]
+    return [
+        delivery["id"],
+        delivery["event"],
+        delivery["state"],
+        str(len(tries)),
+        delivery["next_at"] or "",
+        delivery["url"],
+        (tries[-1]["error"] or "") if tries else "",
+    ]
+
+
+DELIVERY_HEAD = ("ID", "EVENT", "STATE", "TRIES", "NEXT", "URL", "ERROR")
+
+
 def show_build(build: Json) -> None:
     """Everything worth knowing of a build, one `name: value` a line."""
     for name, value in _facts(build):

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 
-from builder_framework import codec
+from builder_framework import codec, failpoints
 from builder_framework.addresses import Address
 from builder_framework.errors import CallError, NotSubscribedError
 from builder_framework.mesos.connection import Connection
@@ -71,9 +71,11 @@ class Calls:
             except OSError as error:
                 raise NotSubscribedError(f"{kind} was not sent: {error}") from error
             try:
-                response = connection.request(
-                    "POST", SCHEDULER_PATH, headers, codec.encode(body), CALL_TIMEOUT
-                )
+                data = codec.encode(body)
+                connection.request("POST", SCHEDULER_PATH, headers, data, CALL_TIMEOUT)
+                failpoints.reach("T6.after", when=kind == "ACCEPT")
+                response = connection.answer()
+                failpoints.reach("T7.before", when=kind == "ACCEPT")
                 answer = response.read(_EXCERPT).decode("utf-8", "replace").strip()
             except (OSError, HTTPException) as error:
                 raise CallError(f"{kind} got no answer: {error!r}") from error

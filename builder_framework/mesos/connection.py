@@ -96,14 +96,17 @@ class Connection:
 
     def request(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, timeout: float
-    ) -> http.client.HTTPResponse:
-        """Send, and wait for the head of the answer: `timeout` seconds for both."""
+    ) -> None:
+        """Send; `timeout` seconds for that and for the head of the answer."""
         if self._sock is None:
             raise OSError("not connected")
         self._wire.use(self._sock)
         self.expect_within(timeout)
         self._http.sock = self._wire
         self._http.request(method, path, body=body, headers=dict(headers))
+
+    def answer(self) -> http.client.HTTPResponse:
+        """Wait for the head of the answer."""
         return self._http.getresponse()
 
     def expect_within(self, seconds: float) -> None:
@@ -134,7 +137,8 @@ def get(
     connection = Connection(address, tls if url.scheme == "https" else None)
     with contextlib.closing(connection):
         connection.open()
-        response = connection.request("GET", path, {}, None, timeout)
+        connection.request("GET", path, {}, None, timeout)
+        response = connection.answer()
         body = response.read(limit + 1)
     if len(body) > limit:
         raise OSError(f"it answers with more than {limit} bytes")

@@ -87,7 +87,8 @@ class Subscription:
         """
         connection = self._connection
         connection.open()
-        response = connection.request("POST", SCHEDULER_PATH, headers, call, SUBSCRIBE_TIMEOUT)
+        connection.request("POST", SCHEDULER_PATH, headers, call, SUBSCRIBE_TIMEOUT)
+        response = connection.answer()
         if response.status == HTTPStatus.TEMPORARY_REDIRECT:
             raise Redirected(redirection(response.getheader("Location")))
         if response.status != HTTPStatus.OK:

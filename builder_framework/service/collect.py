@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from builder_framework import failpoints
 from builder_framework.cluster import Sandboxes
 from builder_framework.domain import events as ev
 from builder_framework.domain.changes import is_current
@@ -18,6 +19,7 @@ from builder_framework.errors import (
     StoreUnavailableError,
 )
 from builder_framework.mesos.status import from_report
+from builder_framework.ports import Watch
 from builder_framework.protocol import (
     Reason,
     Report,
@@ -30,6 +32,8 @@ from builder_framework.service.logs import Bell, LogStore
 log = logging.getLogger(__name__)
 
 _POLL = 0.4
+# Of a log that says nothing new and that nobody looks at: a hundred builds cost the agents little.
+_IDLE_POLL = 3.0
 _POLL_AFTER_ERROR = 2.0
 # An agent that restarts is back within this time; one that does not has lost its files.
 _PATIENCE = 60.0
@@ -90,20 +94,26 @@ class LogCollector:
     def _follow_build(self, build_id: str) -> bool:
         """Collect the logs of all attempts, one after the other. Whether that is done."""
         copied = 0
-        while not self._stopping.is_set():
-            build = self._get(build_id)
-            attempt = _next_log(build, copied)
-            if attempt is not None:
-                if self._copy_all(build, attempt):
-                    copied = attempt.number
-            elif build.terminal:
-                self._apply(build_id, ev.LogCompleted())
-                return True
-            else:
-                self._stopping.wait(_POLL)
+        with self._bell.watch(build_id) as watch:
+            while not self._stopping.is_set():
+                build = self._get(build_id)
+                attempt = _next_log(build, copied)
+                if attempt is not None:
+                    if self._copy_all(build, attempt, watch):
+                        copied = attempt.number
+                elif build.terminal:
+                    self._apply(build_id, ev.LogCompleted())
+                    return True
+                else:
+                    watch.wait(_IDLE_POLL)
         return False
 
-    def _copy_all(self, build: Build, attempt: Attempt) -> bool:
+    def _rest(self, build_id: str, watch: Watch) -> None:
+        """Wait for the build's next change; not long when somebody looks at it."""
+        watched = self._bell.watches(build_id) > 1
+        watch.wait(_POLL if watched else _IDLE_POLL)
+
+    def _copy_all(self, build: Build, attempt: Attempt, watch: Watch) -> bool:
         """Copy an attempt's log to its end, while it grows. False: it could not begin yet."""
         base = self._base(build, attempt)
         if base is None:
@@ -122,12 +132,15 @@ class LogCollector:
                 if over and (not error.recoverable or time.monotonic() - heard > patience):
                     log.info("log of task %s ends here: %s", attempt.task_id, error)
                     return True
-                self._stopping.wait(_POLL_AFTER_ERROR if error.recoverable else _POLL)
+                if error.recoverable:
+                    self._stopping.wait(_POLL_AFTER_ERROR)
+                else:
+                    self._rest(build.id, watch)
                 continue
             if over and not more:
                 return True
             if not more:
-                self._stopping.wait(_POLL)
+                self._rest(build.id, watch)
         return False
 
     def _base(self, build: Build, attempt: Attempt) -> int | None:
@@ -147,7 +160,9 @@ class LogCollector:
         offset = self._logs.size(build_id) - base
         piece = self._sandboxes.read(attempt, log_file_name(attempt.task_id), offset)
         if piece:
+            failpoints.reach("T20.before")
             self._logs.append(build_id, piece)
+            failpoints.reach("T20.after")
             self._bell.ring(build_id)
         return bool(piece)
 

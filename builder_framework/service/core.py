@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from builder_framework import cluster as cl
+from builder_framework import failpoints
 from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, parse_task_id
-from builder_framework.domain.states import ON_AGENT, State
+from builder_framework.domain.notices import Announce, no_notices
+from builder_framework.domain.states import State
 from builder_framework.errors import (
     BuilderError,
     ConflictError,
@@ -37,6 +39,7 @@ from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard
 from builder_framework.service.desk import LoopPolicy, OfferDesk
 from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.hot import HotBuilds
 from builder_framework.service.inputs import Cancel, Happened, Input, LaunchUnsure, Submit
 from builder_framework.service.story import tell
 from builder_framework.store.base import Store
@@ -56,6 +59,7 @@ class Hooks:
     follow_log: Callable[[str], None]
     fetch_result: Callable[[str, Build], None]
     fatal: Callable[[str], None]
+    announce: Announce = no_notices
 
 
 class Loop:
@@ -81,7 +85,7 @@ class Loop:
         self._reconciliation = Reconciliation()
         self.board = WaitingBoard()
         self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
-        self.active: dict[str, Build] = {}
+        self.active = HotBuilds(policy.machine)
         self.subscribed = False
         self.framework_id: str | None = None
 
@@ -89,7 +93,8 @@ class Loop:
 
     def start(self, unfinished: list[Build]) -> None:
         """Take over the builds that are not over and begin."""
-        self.active = {build.id: build for build in unfinished if not build.terminal}
+        for build in unfinished:
+            self.active.put(build)
         self._thread.start()
 
     def stop(self) -> None:
@@ -129,7 +134,13 @@ class Loop:
         return items
 
     def _turn(self, items: list[Input]) -> None:
-        batch = Batch(self.active, self._store, self._clock(), self._policy.machine)
+        batch = Batch(
+            self.active,
+            self._store,
+            self._clock(),
+            self._policy.machine,
+            self._hooks.announce,
+        )
         for item in items:
             self._handle(item, batch)
         self._fire_timers(batch)
@@ -199,7 +210,9 @@ class Loop:
             again.start()
 
     def _give_up(self, batch: Batch, items: list[Input], error: BuilderError) -> None:
-        """Nothing happened; nobody waits in vain, and no offer is forgotten."""
+        """Nothing happened; nobody waits in vain, and no offer or clock is forgotten."""
+        for build_id in batch.rung:
+            self.active.wind(build_id)
         for item in items:
             if isinstance(item, (Submit, Cancel, Happened)):
                 self._refuse(item, error)
@@ -211,13 +224,12 @@ class Loop:
     def _commit(self, batch: Batch) -> None:
         """It is stored: now it is true, and may be told and acted upon."""
         for build_id, build in batch.builds.items():
-            if build.terminal:
-                self.active.pop(build_id, None)
-            else:
-                self.active[build_id] = build
+            failpoints.reach("T3.before", when=batch.previous[build_id] is None)
+            self.active.put(build)
             if build.state is not State.QUEUED:
                 self.board.forget(build_id)
             tell(batch.previous[build_id], build)
+            failpoints.reach("T3.after", when=batch.previous[build_id] is None)
         for reply, build in batch.replies:
             # As it is at the end of the turn; nothing is read here, where nothing may fail.
             reply.build = batch.builds.get(build.id, build)
@@ -230,11 +242,14 @@ class Loop:
             self._carry_out(effect)
         for then in batch.afterwards:
             then()
+        for build_id in batch.rung:
+            self.active.wind(build_id)
         for build_id in batch.builds:
             self._hooks.changed(build_id)
         if self.subscribed:
             self._desk.steer(batch)
             for tasks in self._reconciliation.due(batch.now):
+                failpoints.reach("T19.before", when=bool(tasks))
                 self._dispatcher.call(partial(self._cluster.reconcile, tasks))
 
     # -- inputs --------------------------------------------------------------------------------
@@ -252,6 +267,7 @@ class Loop:
             batch.replies.append((item.reply, batch.get(known.build_id)))
             return
         build = batch.step(item.event.build_id, item.event)
+        failpoints.reach("T2.before")
         if key is not None:
             batch.use_key(owner, item.event.build_id, key)
         batch.replies.append((item.reply, build))
@@ -267,7 +283,9 @@ class Loop:
     def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
         if item.framework_id != self._store.framework_id():
             # Before anything is launched under it: without the id, tasks would be orphans.
+            failpoints.reach("T17.before")
             self._store.save_framework_id(item.framework_id)
+            failpoints.reach("T17.after")
         self.framework_id = item.framework_id
         self.subscribed = True
         self._desk.renew()
@@ -277,8 +295,8 @@ class Loop:
         """(task id, agent id) of every attempt that may have a task."""
         return [
             (build.current.task_id, build.current.placement.agent_id)
-            for build in self.active.values()
-            if build.state in ON_AGENT and build.current is not None
+            for build in self.active.on_agent().values()
+            if build.current is not None
         ]
 
     def _on_disconnected(self) -> None:
@@ -294,6 +312,7 @@ class Loop:
             self._on_orphan(update, batch)
             return
         self._reconciliation.heard_of(update.task_id)
+        failpoints.reach("T19.after", when=update.reason == status.RECONCILIATION)
         current = build.current
         if status.needs_result(update) and not build.terminal and current is not None:
             if current.number == attempt:
@@ -330,10 +349,12 @@ class Loop:
         self._desk.decline(item.agent)
 
     def _fire_timers(self, batch: Batch) -> None:
-        for build_id in list(self.active):
+        for build_id in self.active.due(batch.now):
+            # What was heard in this turn may have stopped the clock.
             timer = machine.next_timer(batch.get(build_id), self._policy.machine)
             if timer is not None and timer[0] <= batch.now:
                 batch.step(build_id, timer[1])
+            batch.rung.append(build_id)
 
     # -- effects -------------------------------------------------------------------------------
 

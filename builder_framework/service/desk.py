@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from builder_framework import cluster as cl
+from builder_framework import failpoints
 from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Build, Placement, Resources
-from builder_framework.domain.states import ON_AGENT, State
+from builder_framework.domain.model import Placement, Resources
+from builder_framework.domain.states import State
 from builder_framework.service.batch import Batch
-from builder_framework.service.board import WaitingBoard, queue_order, to_match
+from builder_framework.service.board import WaitingBoard, to_match
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.inputs import Happened, Input, LaunchUnsure
 
@@ -84,8 +85,10 @@ class OfferDesk:
         self._matches = ()
         if not self._offers or framework_id is None:
             return
+        waiting = self._queue(batch)
+        failpoints.reach("T4.before", when=bool(waiting))
         result = offers.match(
-            [self._to_match(build, batch.now) for build in _queue(batch)],
+            waiting,
             list(self._offers.values()),
             now=batch.now,
             slots_in_use=_slots_in_use(batch),
@@ -93,18 +96,22 @@ class OfferDesk:
         )
         self._offers.clear()
         self._matches = result.matches
+        failpoints.reach("T4.after", when=bool(result.matches))
         for found in result.matches:
             batch.step(found.build_id, ev.Placed(_placement(found, batch, framework_id)))
+        failpoints.reach("T5.before", when=bool(result.matches))
         self._board.refused(result.refusals, batch.now)
         refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
         for agent in result.unused:
             self.decline(agent, refuse)
 
-    def _to_match(self, build: Build, now: float) -> offers.QueuedBuild:
-        policy = self._policy.avoid
-        everybody = avoid.avoided(self._failed_on, now, policy)
-        shunned = avoid.avoided_by(build, everybody, now, policy)
-        return to_match(build, self._policy.executor_resources, shunned)
+    def _queue(self, batch: Batch) -> list[offers.QueuedBuild]:
+        policy, overhead = self._policy.avoid, self._policy.executor_resources
+        everybody = avoid.avoided(self._failed_on, batch.now, policy)
+        return [
+            to_match(build, overhead, avoid.avoided_by(build, everybody, batch.now, policy))
+            for build in batch.queue()
+        ]
 
     def learn(self, batch: Batch) -> None:
         """The turn is stored: remember which agents did well and which did not."""
@@ -129,7 +136,8 @@ class OfferDesk:
         by_agent: dict[str, list[offers.Match]] = defaultdict(list)
         for found in self._matches:
             by_agent[found.agent.first.agent_id].append(found)
-        refuse = _REFUSE_UNFIT if _queue(batch) else _REFUSE_IDLE
+        refuse = _REFUSE_UNFIT if _waits(batch) else _REFUSE_IDLE
+        failpoints.reach("T5.after", when=bool(by_agent))
         for matches in by_agent.values():
             builds = [batch.builds[found.build_id] for found in matches]
             launches = tuple(cl.Launch(build, build.attempts[-1]) for build in builds)
@@ -158,7 +166,7 @@ class OfferDesk:
 
     def steer(self, batch: Batch) -> None:
         """Take part in allocation only while something waits; a new wish clears old filters."""
-        wanted = bool(_queue(batch))
+        wanted = _waits(batch)
         overdue = batch.now - self._heard_at > _REVIVE_AGAIN
         if wanted and (self._wished or not self._taking_part or overdue):
             self._heard_at = batch.now
@@ -169,10 +177,8 @@ class OfferDesk:
         self._wished = False
 
 
-def _queue(batch: Batch) -> list[Build]:
-    """Builds to place now, in order, as this turn sees them."""
-    seen = {**batch.active, **batch.builds}
-    return [build for build in queue_order(seen.values()) if build.not_before <= batch.now]
+def _waits(batch: Batch) -> bool:
+    return next(batch.queue(), None) is not None
 
 
 def _placement(found: offers.Match, batch: Batch, framework_id: str) -> Placement:
@@ -190,7 +196,7 @@ def _placement(found: offers.Match, batch: Batch, framework_id: str) -> Placemen
 
 def _slots_in_use(batch: Batch) -> Mapping[str, frozenset[int]]:
     used: dict[str, set[int]] = defaultdict(set)
-    for build in {**batch.active, **batch.builds}.values():
-        if build.state in ON_AGENT and build.current is not None:
+    for build in batch.on_agent():
+        if build.current is not None:
             used[build.current.placement.agent_id].add(build.current.placement.slot)
     return {agent_id: frozenset(slots) for agent_id, slots in used.items()}

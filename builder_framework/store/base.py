@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from builder_framework.domain.delivery import Delivery, Try
 from builder_framework.domain.model import Build
-from builder_framework.ports import Idempotency, ListQuery
+from builder_framework.ports import DeliveryView, Idempotency, ListQuery
 
 
 @dataclass(frozen=True)
 class Change:
-    """`build` replaces `previous`, which must still be what is stored; None: it is new."""
+    """`build` replaces `previous`, which must still be what is stored; None: it is new.
+
+    `deliveries`: the webhooks that tell of it, stored with it or not at all.
+    """
 
     build: Build
     previous: Build | None = None
     idempotency: Idempotency | None = None
+    deliveries: tuple[Delivery, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,33 @@ class KnownKey:
     build_id: str
 
 
+class Outbox(Protocol):
+    """Durable webhooks. Every call may raise StoreUnavailableError and then has changed nothing."""
+
+    def due(self, now: float, busy: Collection[str], limit: int) -> list[Delivery]:
+        """What to send now: for each host the one that is due longest; `busy` hosts left out."""
+        ...
+
+    def record(self, delivery: Delivery, made: Try) -> None:
+        """`delivery` as it is after the try. Raises StaleWriteError when it was tried elsewhere."""
+        ...
+
+    def of_build(self, build_id: str) -> tuple[DeliveryView, ...]:
+        """Every delivery of a build, in order of its events."""
+        ...
+
+    def redeliver(self, build_id: str, delivery_id: str, now: float) -> DeliveryView:
+        """Make a delivery due again, whatever became of it. Raises NotFoundError."""
+        ...
+
+
 class Store(Protocol):
     """Durable builds. Every call may raise StoreUnavailableError and then has changed nothing."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """The webhooks of those builds, in the same database."""
+        ...
 
     def apply(self, changes: Sequence[Change]) -> None:
         """All changes or none, durable on return. Raises StaleWriteError."""

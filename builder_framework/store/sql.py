@@ -21,7 +21,7 @@ from builder_framework.errors import (
     StoreUnavailableError,
 )
 from builder_framework.ports import ListQuery
-from builder_framework.store import migrate, rows
+from builder_framework.store import deliveries, migrate, rows
 from builder_framework.store import tables as t
 from builder_framework.store.base import Change, KnownKey
 
@@ -41,6 +41,7 @@ class SqlStore:
             sa.event.listen(self._engine, "begin", _begin_immediate)
         with self._transaction() as connection:
             migrate.upgrade(connection)
+        self.outbox = deliveries.SqlOutbox(self._transaction)
 
     @contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -61,6 +62,7 @@ class SqlStore:
                     _insert(connection, change)
                 else:
                     _update(connection, change.build, change.previous)
+                deliveries.insert(connection, change.deliveries)
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:
         keys = t.idempotency_keys

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
+from builder_framework.domain.delivery import Delivery, DeliveryState, Try, after_try
 from builder_framework.domain.model import Build, BuildRequest, GitSource, Placement, Resources
 from builder_framework.domain.states import State
 from builder_framework.errors import (
@@ -23,7 +24,7 @@ from builder_framework.errors import (
     StaleWriteError,
     StoreUnavailableError,
 )
-from builder_framework.ports import Idempotency, ListQuery
+from builder_framework.ports import DeliveryView, Idempotency, ListQuery
 from builder_framework.protocol import Phase, PushedImage, Reason, Report
 from builder_framework.store import tables
 from builder_framework.store.base import Change, KnownKey, Store
@@ -51,6 +52,10 @@ def after(before: Build, *events: ev.Event) -> Build:
     for event in events:
         before = machine.step(before, event, 2.0, POLICY).build
     return before
+
+
+def hook(name: str, of: Build, url: str = "https://hooks/x", at: float = 2.0) -> Delivery:
+    return Delivery(name, of.id, "build.queued", url, "{}", created_at=1.0, next_at=at)
 
 
 class StoreContract:
@@ -179,6 +184,96 @@ class StoreContract:
         store.save_framework_id("one")
         store.save_framework_id("two")
         assert store.framework_id() == "two"
+
+    # -- webhooks ------------------------------------------------------------------------------
+
+    def test_webhooks_are_stored_with_the_change_they_tell_of_or_not_at_all(
+        self, store: Store
+    ) -> None:
+        one = build("a")
+        store.apply([Change(one)])
+        placed = after(one, ev.Placed(PLACEMENT))
+        store.apply([Change(placed, one, deliveries=(hook("m1", one), hook("m2", one)))])
+        assert [view.delivery for view in store.outbox.of_build(one.id)] == [
+            hook("m1", one),
+            hook("m2", one),
+        ]
+        late = after(one, ev.QueueExpired())
+        with pytest.raises(StaleWriteError):
+            store.apply([Change(late, one, deliveries=(hook("m3", one),))])
+        assert [d.id for d in store.outbox.due(9.0, (), 9)] == ["m1"]
+
+    def test_each_host_gives_the_one_that_is_due_longest(self, store: Store) -> None:
+        one = build("a")
+        hooks = (
+            hook("late", one, "https://a/", at=5.0),
+            hook("early", one, "https://a/other", at=4.0),
+            hook("port", one, "https://a:8443/", at=3.0),
+            hook("not yet", one, "https://b/", at=9.0),
+        )
+        store.apply([Change(one, deliveries=hooks)])
+
+        def due(now: float, *busy: str, limit: int = 9) -> list[str]:
+            return [delivery.id for delivery in store.outbox.due(now, busy, limit)]
+
+        assert due(8.0) == ["port", "early"]
+        assert due(8.0, limit=1) == ["port"]
+        assert due(8.0, "a:8443") == ["early"]
+        assert due(9.0, "a:8443", "a:443") == ["not yet"]
+        assert due(2.0) == []
+
+    def test_each_try_is_kept_and_decides_what_comes_next(self, store: Store) -> None:
+        one = build("a")
+        store.apply([Change(one, deliveries=(hook("m1", one),))])
+        failed = Try(at=10.0, seconds=1.5, status=None, error="refused")
+        (delivery,) = store.outbox.due(10.0, (), 9)
+        delivery = after_try(delivery, failed, 0.0)
+        store.outbox.record(delivery, failed)
+        assert store.outbox.due(16.0, (), 9) == []
+        assert store.outbox.due(17.0, (), 9) == [delivery]
+        taken = Try(at=17.0, seconds=0.5, status=204, error=None)
+        delivery = after_try(delivery, taken, 0.0)
+        store.outbox.record(delivery, taken)
+        assert store.outbox.due(1e9, (), 9) == []
+        assert store.outbox.of_build(one.id) == (DeliveryView(delivery, (failed, taken)),)
+
+    def test_a_try_is_recorded_once(self, store: Store) -> None:
+        """A leader that was paused must not undo what the next one did."""
+        one = build("a")
+        store.apply([Change(one, deliveries=(hook("m1", one),))])
+        taken = Try(at=17.0, seconds=0.5, status=204, error=None)
+        delivered = after_try(hook("m1", one), taken, 0.0)
+        store.outbox.record(delivered, taken)
+        failed = Try(at=18.0, seconds=0.5, status=500, error="answered 500")
+        with pytest.raises(StaleWriteError):
+            store.outbox.record(after_try(hook("m1", one), failed, 0.0), failed)
+        assert store.outbox.of_build(one.id) == (DeliveryView(delivered, (taken,)),)
+
+    @pytest.mark.parametrize(
+        "made", [Try(17.0, 0.5, 204, None), Try(17.0, 0.5, 410, "answered 410")]
+    )
+    def test_what_was_delivered_or_given_up_can_be_sent_again(
+        self, store: Store, made: Try
+    ) -> None:
+        one = build("a")
+        store.apply([Change(one, deliveries=(hook("m1", one),))])
+        store.outbox.record(after_try(hook("m1", one), made, 0.0), made)
+        assert store.outbox.due(1e9, (), 9) == []
+        view = store.outbox.redeliver(one.id, "m1", 50.0)
+        assert (view.delivery.state, view.delivery.next_at) == (DeliveryState.PENDING, 50.0)
+        assert view.tries == (made,)
+        (due,) = store.outbox.due(50.0, (), 9)
+        assert due == view.delivery
+        store.outbox.record(after_try(due, made, 0.0), made)
+        assert store.outbox.redeliver(one.id, "m1", 1e9).tries == (made, made)
+
+    def test_a_delivery_of_another_build_is_not_found(self, store: Store) -> None:
+        one, other = build("a"), build("b")
+        store.apply([Change(one, deliveries=(hook("m1", one),)), Change(other)])
+        for build_id, delivery_id in ((other.id, "m1"), (one.id, "m2")):
+            with pytest.raises(NotFoundError):
+                store.outbox.redeliver(build_id, delivery_id, 1.0)
+        assert store.outbox.of_build(other.id) == ()
 
     def test_what_is_not_there_is_not_found(self, store: Store) -> None:
         with pytest.raises(NotFoundError):

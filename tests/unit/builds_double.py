@@ -12,8 +12,10 @@ from types import TracebackType
 from typing import Any
 
 from builder_framework.domain import events as ev
+from builder_framework.domain.delivery import again
 from builder_framework.domain.machine import MachinePolicy, step
 from builder_framework.domain.model import Build, BuildRequest, Placement, new_build_id
+from builder_framework.domain.notices import Announcer
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     ConflictError,
@@ -24,6 +26,7 @@ from builder_framework.errors import (
 )
 from builder_framework.ports import (
     BuildView,
+    DeliveryView,
     Idempotency,
     ListQuery,
     Page,
@@ -81,6 +84,8 @@ class MemoryBuilds:
         self.failure: BaseException | None = None
         self.ready = Readiness(True, {"mesos": "subscribed"})
         self.refusals: tuple[Refusal, ...] = ()
+        self.announcer = Announcer(("https://hooks.example.org/t0ken",))
+        self.sent: dict[str, DeliveryView] = {}
         self.read_at_most: int | None = None
         self._now = 1_700_000_000.0
         self._lock = threading.RLock()
@@ -100,7 +105,7 @@ class MemoryBuilds:
             build_id = new_build_id()
             self._now += 1.0
             event = ev.Submitted(build_id, request, owner)
-            self.builds[build_id] = step(None, event, self._now, MachinePolicy()).build
+            self._put(step(None, event, self._now, MachinePolicy()).build)
             if idempotency:
                 self.keys[owner, idempotency.key] = (idempotency.fingerprint, build_id)
             return self._view(self.builds[build_id]), True
@@ -135,6 +140,20 @@ class MemoryBuilds:
             self.apply(build_id, ev.CancelRequested(by))
             return self.get(build_id)
 
+    def deliveries(self, build_id: str) -> tuple[DeliveryView, ...]:
+        with self._lock:
+            self.get(build_id)
+            return tuple(v for v in self.sent.values() if v.delivery.build_id == build_id)
+
+    def redeliver(self, build_id: str, delivery_id: str) -> DeliveryView:
+        with self._lock:
+            self._fail()
+            view = self.sent.get(delivery_id)
+            if view is None or view.delivery.build_id != build_id:
+                raise NotFoundError("there is no such delivery")
+            self.sent[delivery_id] = replace(view, delivery=again(view.delivery, self._now))
+            return self.sent[delivery_id]
+
     def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
         with self._lock:
             self.get(build_id)
@@ -155,7 +174,7 @@ class MemoryBuilds:
             for event in events:
                 self._now += 1.0
                 before = self.builds[build_id]
-                self.builds[build_id] = step(before, event, self._now, MachinePolicy()).build
+                self._put(step(before, event, self._now, MachinePolicy()).build)
         self.ring(build_id)
 
     def place(self, build_id: str) -> None:
@@ -183,6 +202,12 @@ class MemoryBuilds:
     def store_fails(self) -> None:
         """From now on the store is away."""
         self.failure = StoreUnavailableError("postgres://admin:dbpassword@db/ refused")
+
+    def _put(self, build: Build) -> None:
+        previous = self.builds.get(build.id)
+        for made in self.announcer.deliveries_of(previous, build, self._now):
+            self.sent[made.id] = DeliveryView(made)
+        self.builds[build.id] = build
 
     def _fail(self) -> None:
         if self.failure is not None:

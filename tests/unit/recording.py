@@ -13,6 +13,7 @@ from typing import Any
 
 from builder_framework.cluster import Launch, Sandboxes, StatusUpdate, Subscribed
 from builder_framework.domain.model import Attempt, Resources
+from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.offers import AgentOffer, Offer
 from builder_framework.errors import NotSubscribedError, SandboxError
 from builder_framework.service.builds import BuildService, Parts
@@ -97,6 +98,7 @@ class Bench:
         directory: Path,
         policy: LoopPolicy | None = None,
         sandboxes: Sandboxes | None = None,
+        announce: Announce = no_notices,
     ) -> None:
         self.directory = directory
         self.cluster = RecordingCluster()
@@ -109,6 +111,7 @@ class Bench:
             sandboxes=sandboxes or NoSandboxes(),
             subscribed=lambda: True,
             fatal=self.fatal.append,
+            announce=announce,
         )
         self.ahead = 0.0
         self.service = BuildService(parts, policy or LoopPolicy(), self.clock)

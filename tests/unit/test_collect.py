@@ -53,6 +53,7 @@ def bench(
     tmp_path: Path, sandboxes: ScriptedSandboxes, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bench]:
     monkeypatch.setattr(collect, "_POLL", 0.02)
+    monkeypatch.setattr(collect, "_IDLE_POLL", 0.05)
     monkeypatch.setattr(collect, "_POLL_AFTER_ERROR", 0.05)
     monkeypatch.setattr(collect, "_PATIENCE", 0.5)
     monkeypatch.setattr(collect, "_PATIENCE_IF_REPEATED", 0.2)

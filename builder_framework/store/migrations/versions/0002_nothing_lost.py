@@ -35,11 +35,13 @@ def upgrade() -> None:
         sa.Column("build_id", sa.String(length=32), nullable=False),
         sa.Column("event", sa.String(length=32), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("host", sa.String(length=260), nullable=False),
         sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.Column("next_at", sa.Float(), nullable=True),
         sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("ended_at", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(
             ["build_id"], ["builds.id"], name=op.f("fk_deliveries_build_id_builds")
@@ -49,7 +51,12 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index("ix_deliveries_build_id_seq", "deliveries", ["build_id", "seq"], unique=False)
-    op.create_index("ix_deliveries_state_next_at", "deliveries", ["state", "next_at"], unique=False)
+    op.create_index(
+        "ix_deliveries_state_host_next_at",
+        "deliveries",
+        ["state", "host", "next_at"],
+        unique=False,
+    )
     op.create_table(
         "inbox",
         sa.Column(
