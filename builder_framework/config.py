@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from builder_framework import addresses
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
@@ -80,7 +81,20 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    mesos_master: str = Field(description="Address of the Mesos master, `host:port`.")
+    mesos_master: str = Field(
+        repr=False,
+        description="The Mesos master: `host:port`, several of them separated by commas, or "
+        "`zk://user:password@host:port,host:port/path` where ZooKeeper knows the leader.",
+    )
+    mesos_tls: bool = Field(
+        False,
+        description="Speak TLS with the master. With agents it is spoken where their URL is https.",
+    )
+    mesos_ca_file: Path | None = Field(
+        None,
+        description="Authorities for the certificates of master and agents (PEM), instead of the "
+        "system's.",
+    )
     mesos_role: str = Field("*", description="Role to register with.")
     mesos_principal: str | None = Field(None, description="Principal to authenticate as.")
     mesos_secret: SecretStr | None = Field(None, description="Secret of the principal.")
@@ -198,10 +212,11 @@ class Settings(BaseModel):
 
     @field_validator("mesos_master")
     @classmethod
-    def _address(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ValueError("write it as host:port, for example 10.0.0.1:5050")
+    def _is_a_master(cls, value: str) -> str:
+        try:
+            addresses.parse(value)
+        except InvalidValueError as error:
+            raise ValueError(error.message) from None
         return value
 
     @field_validator("git_protocols")
@@ -366,7 +381,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-_SECRETS = frozenset({"password", "mesos_secret", "database_url", "webhooks", "webhook_secret"})
+_SECRETS = frozenset(
+    {"password", "mesos_master", "mesos_secret", "database_url", "webhooks", "webhook_secret"}
+)
 """Settings that may also be given as `BUILDER_NAME_FILE`, a file that holds the value."""
 
 

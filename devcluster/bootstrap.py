@@ -139,6 +139,9 @@ REQUIREMENTS: tuple[tuple[str, Callable[[], bool]], ...] = (
     ("postgresql", postgres_is_there),
     ("iptables", command("iptables")),
     ("iproute2", command("ip")),
+    # ZooKeeper, for tests of whom it names as leader.
+    ("default-jre-headless", command("java")),
+    ("libzookeeper-java", file("/usr/share/java/zookeeper.jar")),
     # What libmesos links to (SVN for the replicated log's diffs, APR below it, SASL for CRAM-MD5).
     ("libsvn1", library("libsvn_delta-1.so.1")),
     ("libapr1", library("libapr-1.so.0")),

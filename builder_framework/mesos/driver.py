@@ -1,49 +1,72 @@
-"""pymesos' scheduler driver with its dangerous edges fenced.
+"""pymesos' scheduler driver with its dangerous edges fenced, on an I/O loop of our own.
 
-What stock pymesos 0.3.15 does and this class does not: send TEARDOWN when its thread ends; die of
-an exception in a callback; re-subscribe thousands of times per second against a master that says
-503; hold its lock, with a time-out of 24 h, during calls; drop calls silently when disconnected;
-kill and reconcile without agent ids; ask for GPU agents; miss a half-open stream for ever.
+What stock pymesos 0.3.15 does and this class does not is listed in docs/pymesos.md, with the test
+of each.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import logging
-import random
 import signal
+import ssl
 import threading
 import time
 import types
-from collections.abc import Mapping, Sequence
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any, Protocol
 
 _sigint = signal.getsignal(signal.SIGINT)
 import pymesos.process  # noqa: E402
 from pymesos import MesosSchedulerDriver  # noqa: E402
 
-from builder_framework import codec, failpoints  # noqa: E402
-from builder_framework.errors import CallError, NotSubscribedError  # noqa: E402
+from builder_framework import addresses, codec  # noqa: E402
+from builder_framework.addresses import Address, ZooKeeperAddress  # noqa: E402
+from builder_framework.errors import BuilderError  # noqa: E402
+from builder_framework.mesos import masters  # noqa: E402
+from builder_framework.mesos.calls import Calls, Session, basic  # noqa: E402
+from builder_framework.mesos.connection import Connection  # noqa: E402
+from builder_framework.mesos.detector import MasterDetector  # noqa: E402
+from builder_framework.mesos.masters import Masters  # noqa: E402
+from builder_framework.mesos.stream import Redirected, Refused, Subscription  # noqa: E402
 
 # pymesos takes SIGINT's handler at import, adds a second log handler, and interrupts the main
 # thread when its own ends. All three are the application's business: `failure` tells.
-signal.signal(signal.SIGINT, _sigint)
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, _sigint)
 logging.getLogger("pymesos").handlers.clear()
-# Its warnings tell of waits that this driver replaces by its own.
-logging.getLogger("pymesos").setLevel(logging.ERROR)
 pymesos.process.thread = types.SimpleNamespace(interrupt_main=lambda: None)
 
 log = logging.getLogger(__name__)
 
-CALL_TIMEOUT = 10.0
-_SCHEDULER_PATH = "/api/v1/scheduler"
-_FIRST_BACKOFF = 0.25
-_LONGEST_BACKOFF = 15.0
-# Mesos' default (master/constants.hpp, DEFAULT_HEARTBEAT_INTERVAL); SUBSCRIBED tells the real one.
-_HEARTBEAT_INTERVAL = 15.0
-_MISSED_HEARTBEATS = 5
-_SUBSCRIBE_TIMEOUT = 30.0
+HEARTBEAT_INTERVAL = 15.0
+"""Mesos' default (master/constants.hpp); SUBSCRIBED tells the real one."""
+
+MISSED_HEARTBEATS = 5
+HEARTBEAT_GRACE = 5.0
+
+NOT_ALLOWED_BACKOFF = 60.0
+"""Seconds between tries with credentials that the master does not take: somebody has to act."""
+
+STABLE = 10.0
+"""Seconds after which a subscription was one; ended earlier, it counts as a failure."""
+
+# After SUBSCRIBED, which has to be the first.
+_EVENTS = frozenset(
+    {
+        "OFFERS",
+        "INVERSE_OFFERS",
+        "RESCIND",
+        "RESCIND_INVERSE_OFFER",
+        "UPDATE",
+        "MESSAGE",
+        "FAILURE",
+        "ERROR",
+        "HEARTBEAT",
+    }
+)
 
 
 class Listener(Protocol):
@@ -54,8 +77,17 @@ class Listener(Protocol):
         ...
 
 
-class SchedulerDriver(MesosSchedulerDriver):  # type: ignore[misc]
-    """Subscribes, keeps subscribed, and sends calls that either arrive or raise."""
+class SchedulerDriver(Calls, MesosSchedulerDriver):  # type: ignore[misc]
+    """Subscribes, keeps subscribed, and sends calls that either arrive or raise.
+
+    It runs on greenlets (the application patches for gevent) as well as on threads. `aborted` turns
+    True when its thread has ended, for whatever reason; `failure` says so where somebody must help.
+    """
+
+    detector: MasterDetector | None
+    framework_id: str | None
+    _master: str | None
+    _started: bool
 
     def __init__(
         self,
@@ -66,234 +98,265 @@ class SchedulerDriver(MesosSchedulerDriver):  # type: ignore[misc]
         framework_id: str | None = None,
         principal: str | None = None,
         secret: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        may_subscribe: Callable[[], None] | None = None,
     ) -> None:
+        """`master`: see `addresses.parse`. `tls`: for the master; None speaks plain HTTP.
+
+        `may_subscribe` is asked before every SUBSCRIBE; a BuilderError that is not recoverable ends
+        the driver, a recoverable one has it asked again later.
+        """
         info = dict(framework)
         if framework_id is not None:
             info["id"] = {"value": framework_id}
-        # pymesos counts its connect deadline from here; the process watchdog replaces it.
-        forever = 10**9
+        # Credentials are ours: pymesos takes ASCII only.
         super().__init__(
-            scheduler,
-            info,
-            master,
-            use_addict=True,
-            implicit_acknowledgements=False,
-            principal=principal,
-            secret=secret,
-            failover=True,
-            timeout=forever,
+            scheduler, info, master, use_addict=True, implicit_acknowledgements=False, failover=True
         )
         self.failure: str | None = None
+        self._authorization = basic(principal, secret)
+        self._tls = tls
+        self._may_subscribe = may_subscribe
+        source = addresses.parse(master)
+        self._source = source if isinstance(source, ZooKeeperAddress) else None
+        self._masters = Masters(() if isinstance(source, ZooKeeperAddress) else source)
+        self._subscription: Connection | None = None
+        self._session = None
+        self._patience = 0.0
+        self._last_event = 0.0
+        self._subscribed_at = 0.0
         self._failures = 0
-        self._heartbeat_interval = _HEARTBEAT_INTERVAL
-        self._last_event = time.monotonic()
         self._stopping = threading.Event()
+        self._woken = threading.Event()
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; callbacks come on a thread of the driver's."""
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
+        if self._source is not None:
+            self.detector = MasterDetector(
+                self._source, self._masters_leader, by_name=self._tls is not None
+            )
+            self.detector.start()
+        self._io_thread = threading.Thread(target=self._run, name="mesos-driver", daemon=True)
+        self._io_thread.start()
+
+    def stop(self, failover: bool = True) -> None:  # noqa: ARG002 (never a teardown)
+        """End the connection at once; the master keeps our tasks for the failover timeout."""
+        self._stopping.set()
+        with self._lock:
+            self._started = False
+            detector, self.detector = self.detector, None
+        self._wake()
+        if detector is not None:
+            detector.stop()
+
+    def abort(self) -> None:
+        """As `stop`."""
+        self.stop()
+
+    def change_master(self, master: str | None) -> None:
+        """`host:port` leads from now on, even if it did before; None: nobody is known."""
+        self._masters_leader(Address.parse(master) if master is not None else None)
+
+    def _masters_leader(self, leader: Address | None) -> None:
+        self._masters.leads(leader)
+        self._wake()
+
+    def _wake(self) -> None:
+        """End whatever the loop waits for: an answer, the next event, the next try."""
+        self._woken.set()
+        with self._lock:
+            subscription = self._subscription
+        if subscription is not None:
+            subscription.interrupt()
 
     # -- health --------------------------------------------------------------------------------
 
     @property
-    def subscribed(self) -> bool:
-        """Whether events are coming in: subscribed, and not silent for too long."""
-        return bool(self.connected) and not self.silent
+    def stream_id(self) -> str | None:
+        """The current subscription's; None without one."""
+        session = self._session
+        return session.stream_id if session is not None else None
 
     @property
-    def silent(self) -> bool:
-        """Whether the stream missed its heartbeats, or no subscription came about in time."""
-        limit = _SUBSCRIBE_TIMEOUT
-        if self.connected:
-            limit = self._heartbeat_interval * _MISSED_HEARTBEATS + 5.0
-        return time.monotonic() - self._last_event > limit
-
-    def reconnect(self) -> None:
-        """Drop a connection that looks alive but is not, and subscribe anew."""
-        master = self.master
-        if master is None:
-            return
-        self._last_event = time.monotonic()
-        self.change_master(None)
-        deadline = time.monotonic() + 5.0
-        while self.master is not None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self.change_master(master)
-
-    def stop(self, failover: bool = True) -> None:  # noqa: ARG002 (never a teardown)
-        """End the connection; the master keeps our tasks for the failover timeout."""
-        self._stopping.set()
-        super().stop(failover=True)
-
-    # -- pymesos' inner life, where it is unsafe -----------------------------------------------
+    def subscribed(self) -> bool:
+        """Whether events are coming in: subscribed, and not silent for too long."""
+        return bool(self.connected) and time.monotonic() - self._last_event <= self._patience
 
     @property
     def framework(self) -> dict[str, Any]:
-        # The base class adds GPU_RESOURCES and a failover timeout of 100 s.
+        """As it was given: the base class adds GPU_RESOURCES and 100 s of failover."""
         return dict(self._framework)
 
-    def _get_version(self, _master: str | None) -> None:
-        # A blocking request on the I/O thread, for nothing we need.
-        return None
+    # -- the loop ------------------------------------------------------------------------------
 
-    def _shutdown(self) -> None:
-        # The base class tears the framework down here, killing every build.
-        return None
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except Exception:
+            # The watchdog sees `aborted` and ends the process.
+            log.exception("the driver's thread failed")
+        finally:
+            self._disconnect()
+            with self._lock:
+                self._started = False
 
-    def change_master(self, master: str | None) -> None:
-        # Not the scheduler driver's: that one asks for the version and closes its connection.
-        pymesos.process.Process.change_master(self, master)
+    def _turn(self) -> bool:
+        """One try to subscribe, the subscription, and the wait after it; False at the end."""
+        self._woken.clear()
+        if self._stopping.is_set():
+            return False
+        master = self._masters.next()
+        if master is None:
+            log.info("waiting until a leading master is known")
+            self._woken.wait()
+            return True
+        wait = self._attempt(master)
+        if wait > 0:
+            self._woken.wait(wait)
+        return True
+
+    def _attempt(self, master: Address) -> float:
+        """One subscription from beginning to end; the seconds to wait before the next."""
+        longer = 0.0
+        why = "told to subscribe anew"
+        try:
+            if self._may_subscribe is not None:
+                self._may_subscribe()
+            self._subscribe(master)
+        except BuilderError as error:
+            if not error.recoverable:
+                self._give_up(error.message)
+                return 0.0
+            why = error.message
+        except Redirected as answer:
+            why = str(answer)
+            if self._masters.redirected(answer.to):
+                log.info("%s: %s", master, why)
+                return 0.0
+        except Refused as answer:
+            why = str(answer)
+            longer = self._refused(master, answer)
+        except (OSError, HTTPException, ValueError) as error:
+            why = str(error) or type(error).__name__
+            if self._session is None and not self._woken.is_set():
+                self._masters.failed()
+        self._failures = 1 if self._disconnect() else self._failures + 1
+        if self._woken.is_set():
+            return 0.0
+        wait = longer or masters.backoff(self._failures)
+        log.warning("not subscribed to %s: %s; next try in %.1f s", master, why, wait)
+        return wait
+
+    def _refused(self, master: Address, answer: Refused) -> float:
+        """Seconds to wait at least. Whatever the answer, it may be another one later."""
+        self._masters.failed()
+        if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
+            log.error("the master %s does not take us: %s", master, str(answer))
+        denied = answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+        return NOT_ALLOWED_BACKOFF if denied else 0.0
+
+    def _subscribe(self, master: Address) -> None:
+        """Returns when woken; raises when the subscription could not be had, or has ended."""
+        with contextlib.closing(Connection(master, self._tls)) as connection:
+            self._master = str(master)
+            with self._lock:
+                self._subscription = connection
+            try:
+                if not self._woken.is_set():
+                    self._listen(master, connection)
+            finally:
+                with self._lock:
+                    self._subscription = None
+
+    def _listen(self, master: Address, connection: Connection) -> None:
+        subscription = Subscription(connection)
+        for event in subscription.events(self._subscribe_call(), self._headers()):
+            if self._session is None and event.get("type") == "SUBSCRIBED":
+                self._begin(event, Session(connection.peer, master.host, subscription.stream_id))
+                subscription.patience = self._patience
+            else:
+                self.process_event(event)
+            if self._stopping.is_set():
+                return
+
+    def _subscribe_call(self) -> bytes:
+        call = {"type": "SUBSCRIBE", "subscribe": {"framework_info": self.framework}}
+        if self.framework_id is not None:
+            call["framework_id"] = self._framework["id"]
+        return codec.encode(call)
+
+    def _begin(self, event: Mapping[str, Any], session: Session) -> None:
+        """SUBSCRIBED. Without its framework id, or with nobody told, there is no subscription."""
+        try:
+            info = event["subscribed"]
+            identity = str(info["framework_id"]["value"])
+            interval = float(info.get("heartbeat_interval_seconds", HEARTBEAT_INTERVAL))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise ValueError("it says SUBSCRIBED without a framework id") from None
+        known, self.framework_id = self.framework_id is not None, identity
+        self._patience = interval * MISSED_HEARTBEATS + HEARTBEAT_GRACE
+        self._last_event = self._subscribed_at = time.monotonic()
+        self._session = session
+        self._masters.subscribed()
+        master = self._dict_cls(hostname=session.name, port=session.peer.port)
+        try:
+            if known:
+                self.sched.reregistered(self, master)
+            else:
+                self.sched.registered(self, self._dict_cls(value=identity), master)
+        except Exception:
+            log.exception("the callback for the subscription failed")
+            raise ConnectionError("nobody here knows that we are subscribed") from None
+
+    def _disconnect(self) -> bool:
+        """Calls fail from now on; whether there was a subscription that lasted."""
+        session, self._session = self._session, None
+        if session is None:
+            return False
+        try:
+            self.sched.disconnected(self)
+        except Exception:
+            log.exception("the callback for the end of a subscription failed")
+        return time.monotonic() - self._subscribed_at > STABLE
+
+    def _give_up(self, why: str) -> None:
+        """For good: what comes next is decided by whoever started this process."""
+        self.failure = why
+        log.error("the driver ends: %s", why)
+        self.stop()
+        self.sched.broken(why)
+
+    # -- events --------------------------------------------------------------------------------
 
     def process_event(self, event: Mapping[str, Any]) -> None:
+        """Hand one event on. What Mesos adds in the future is ignored."""
         self._last_event = time.monotonic()
+        kind = event.get("type")
+        if kind not in _EVENTS:
+            log.debug("event %s is ignored", kind)
+            return
         try:
             super().process_event(event)
         except Exception:
             # The event counts as not received: updates stay unacknowledged and come again.
-            log.exception("event %s was not processed", event.get("type"))
-
-    def on_subscribed(self, info: Mapping[str, Any]) -> None:
-        self._failures = 0
-        self._heartbeat_interval = float(
-            info.get("heartbeat_interval_seconds", _HEARTBEAT_INTERVAL)
-        )
-        super().on_subscribed(info)
+            log.exception("event %s was not processed", kind)
 
     def on_error(self, event: Mapping[str, Any]) -> None:
-        self.failure = str(event.get("message", "the master sent an error without a message"))
-        log.error("the master ended our subscription: %s", self.failure)
-        self.stop()
-        self.sched.broken(self.failure)
+        """Our id is dead, or another scheduler has it: subscribing again helps nobody."""
+        self._give_up(str(event.get("message", "the master sent an error without a message")))
 
-    def on_close(self) -> None:
-        # The base class clears it only after this returns: calls would go to a dead stream.
-        self._stream_id = None
-        self.sched.disconnected(self)
-        if self._new_master != self._master or self._stopping.is_set():
-            return
-        limit = min(_FIRST_BACKOFF * 2.0 ** min(self._failures, 10), _LONGEST_BACKOFF)
-        self._failures += 1
-        # Jitter keeps several frameworks from knocking in step.
-        wait = random.uniform(limit / 2, limit)  # noqa: S311
-        log.warning("not subscribed to %s; next try in %.1f s", self._master, wait)
-        self._stopping.wait(wait)
-
-    def _backoff(self, _retries: int) -> float:
-        # on_close has waited already.
-        return 0.0
-
-    # -- calls ---------------------------------------------------------------------------------
-
-    def _send(self, body: Any, path: str = _SCHEDULER_PATH, *_: Any, **__: Any) -> dict[str, Any]:
-        """POST one call on a connection of its own.
-
-        Raises NotSubscribedError when it was certainly not sent, CallError when nobody knows.
-        The messages never hold the call: it may carry secrets.
-        """
-        stream_id, master = self.stream_id, self.master
-        kind = body.get("type", "call")
-        if stream_id is None or master is None:
-            raise NotSubscribedError(f"{kind} was not sent: not subscribed to a master")
-        headers = {"Content-Type": "application/json", "Mesos-Stream-Id": stream_id}
-        if self._basic_credential:
-            headers["Authorization"] = self._basic_credential
-        host, _, port = master.rpartition(":")
-        connection = HTTPConnection(host.strip("[]"), int(port), timeout=CALL_TIMEOUT)
-        try:
-            try:
-                connection.connect()
-            except OSError as error:
-                raise NotSubscribedError(f"{kind} was not sent: {error}") from error
-            try:
-                connection.request("POST", path, body=codec.encode(body), headers=headers)
-                failpoints.reach("T6.after", when=kind == "ACCEPT")
-                response = connection.getresponse()
-                failpoints.reach("T7.before", when=kind == "ACCEPT")
-                answer = response.read(4096).decode("utf-8", "replace")
-            except (OSError, HTTPException) as error:
-                raise CallError(f"{kind} got no answer: {error!r}") from error
-        finally:
-            connection.close()
-        if response.status != 202:
-            raise CallError(f"{kind} was refused with {response.status}: {answer[:200]}")
-        return {}
-
-    def _call(self, kind: str, **content: Any) -> None:
-        if self.framework_id is None:
-            raise NotSubscribedError(f"{kind} was not sent: not registered yet")
-        self._send({"type": kind, "framework_id": {"value": self.framework_id}, **content})
-
-    def accept(
-        self, offer_ids: Sequence[str], tasks: Sequence[Mapping[str, Any]], refuse_seconds: float
-    ) -> None:
-        """Launch `tasks` (TaskInfos) on the agent of these offers."""
-        operation = {"type": "LAUNCH", "launch": {"task_infos": list(tasks)}}
-        self._call(
-            "ACCEPT",
-            accept={
-                "offer_ids": [{"value": offer_id} for offer_id in offer_ids],
-                "operations": [operation],
-                "filters": {"refuse_seconds": refuse_seconds},
-            },
-        )
-
-    def decline(self, offer_ids: Sequence[str], refuse_seconds: float) -> None:
-        """Give offers back for at least `refuse_seconds`."""
-        self._call(
-            "DECLINE",
-            decline={
-                "offer_ids": [{"value": offer_id} for offer_id in offer_ids],
-                "filters": {"refuse_seconds": refuse_seconds},
-            },
-        )
-
-    def revive(self) -> None:
-        """Remove every filter and take part in allocation again."""
-        self._call("REVIVE")
-
-    def suppress(self) -> None:
-        """Take no part in allocation until `revive`."""
-        self._call("SUPPRESS")
-
-    def kill(self, task_id: str, agent_id: str | None, grace_period: float) -> None:
-        """With the agent's id: after a master failover the master may not know the task yet."""
-        kill: dict[str, Any] = {
-            "task_id": {"value": task_id},
-            "kill_policy": {"grace_period": {"nanoseconds": int(grace_period * 1e9)}},
-        }
-        if agent_id:
-            kill["agent_id"] = {"value": agent_id}
-        self._call("KILL", kill=kill)
-
-    def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
-        """Have the agent destroy an executor with all its tasks."""
-        self._call(
-            "SHUTDOWN",
-            shutdown={"executor_id": {"value": executor_id}, "agent_id": {"value": agent_id}},
-        )
-
-    def message(self, executor_id: str, agent_id: str, data: bytes) -> None:
-        """Say something to an executor; nobody promises that it arrives."""
-        self._call(
-            "MESSAGE",
-            message={
-                "agent_id": {"value": agent_id},
-                "executor_id": {"value": executor_id},
-                "data": base64.b64encode(data).decode(),
-            },
-        )
-
-    def acknowledge(self, acknowledgement: Mapping[str, Any]) -> None:
-        """`acknowledgement` holds agent_id, task_id and uuid."""
-        self._call("ACKNOWLEDGE", acknowledge=dict(acknowledgement))
-
-    def reconcile(self, tasks: Sequence[tuple[str, str]]) -> None:
-        """(task id, agent id)s, or nothing for all.
-
-        Without an agent id the master says nothing as long as any agent is still to re-register.
-        """
-        self._call(
-            "RECONCILE",
-            reconcile={
-                "tasks": [
-                    {"task_id": {"value": task}, "agent_id": {"value": agent}}
-                    for task, agent in tasks
-                ]
-            },
-        )
+    def on_failure(self, failure: Mapping[str, Any]) -> None:
+        """An agent or an executor is lost; each field is optional, unlike in the base class."""
+        agent_id = self._dict_cls(failure.get("agent_id", {}))
+        if "executor_id" in failure:
+            executor_id = self._dict_cls(failure["executor_id"])
+            self.sched.executorLost(self, executor_id, agent_id, failure.get("status"))
+        else:
+            self.sched.slaveLost(self, agent_id)

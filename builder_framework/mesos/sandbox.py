@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from http.client import HTTPConnection, HTTPException
-from urllib.parse import urlencode, urlsplit
+import ssl
+from http.client import HTTPException
+from urllib.parse import urlencode
 
 from builder_framework.domain.model import Attempt
 from builder_framework.errors import SandboxError
+from builder_framework.mesos.connection import get
 
 TIMEOUT = 10.0
 # files.cpp never answers more than 16 pages.
 PIECE = 64 * 1024
+# In JSON one byte may take six.
+_MOST = 8 * PIECE
 
 
 class SandboxNotFoundError(SandboxError):
@@ -24,6 +28,10 @@ class SandboxNotFoundError(SandboxError):
 class AgentSandboxes:
     """`cluster.Sandboxes` over HTTP."""
 
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        """`tls`: for agents whose URL is https."""
+        self._tls = tls
+
     def read(self, attempt: Attempt, file_name: str, offset: int) -> bytes:
         """At most `PIECE` bytes. Raises SandboxNotFoundError or SandboxError."""
         place = attempt.placement
@@ -31,22 +39,14 @@ class AgentSandboxes:
         executor = f"/frameworks/{place.framework_id}/executors/{place.executor_id}"
         path = f"{executor}/runs/latest/{file_name}"
         query = urlencode({"path": path, "offset": offset, "length": PIECE})
-        agent = urlsplit(place.agent_url)
-        if agent.hostname is None:
-            raise SandboxError(f"no address of the agent of task {attempt.task_id}")
-        connection = HTTPConnection(agent.hostname, agent.port or 5051, timeout=TIMEOUT)
         try:
-            connection.request("GET", f"/files/read?{query}")
-            response = connection.getresponse()
-            body = response.read()
-        except (OSError, HTTPException) as error:
+            status, body = get(place.agent_url, f"/files/read?{query}", self._tls, TIMEOUT, _MOST)
+        except (OSError, HTTPException, ValueError) as error:
             raise SandboxError(f"agent {place.agent_url} does not answer: {error}") from error
-        finally:
-            connection.close()
-        if response.status == 404:
+        if status == 404:
             raise SandboxNotFoundError(f"{file_name} is not in the sandbox")
-        if response.status != 200:
-            raise SandboxError(f"agent {place.agent_url} answers {response.status}")
+        if status != 200:
+            raise SandboxError(f"agent {place.agent_url} answers {status}")
         return _data(body)
 
 

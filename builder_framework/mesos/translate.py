@@ -91,9 +91,12 @@ def _agent_url(message: Dict) -> str:
     address = message.url.address
     if not address:
         return f"http://{message.hostname}:5051"
-    host = address.ip or address.hostname or message.hostname
+    scheme = message.url.scheme or "http"
+    # Certificates are for names.
+    first = address.hostname if scheme == "https" else address.ip
+    host = first or address.ip or address.hostname or message.hostname
     host = f"[{host}]" if ":" in host else host
-    return f"{message.url.scheme or 'http'}://{host}:{address.port or 5051}"
+    return f"{scheme}://{host}:{address.port or 5051}"
 
 
 def _attributes(message: Dict) -> dict[str, str]:

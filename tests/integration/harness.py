@@ -95,9 +95,9 @@ class Framework:
             )
 
     def wait_ready(self) -> None:
-        until(self._is_ready, f"the framework is not ready: {self._tail()}")
+        until(self.is_ready, f"the framework is not ready: {self._tail()}")
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
         with contextlib.suppress(requests.ConnectionError):
             answer = requests.get(f"{self.url}/readyz", timeout=5)
             # Whoever does not lead (yet) is ready, too: it answers, but nothing is built.

@@ -10,6 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from builder_framework.mesos.agents import AgentWorkDirs
+from builder_framework.mesos.tls import client_context
+
+TLS = client_context(None)
 
 
 class Flags(BaseHTTPRequestHandler):
@@ -44,7 +47,7 @@ def agent() -> Iterator[tuple[type[Flags], str]]:
 def test_the_checkpoints_of_an_agent_are_asked_for_once(agent: tuple[type[Flags], str]) -> None:
     handler, url = agent
     handler.answer = (200, json.dumps({"flags": {"work_dir": "/var/lib/mesos/"}}))
-    work_dirs = AgentWorkDirs()
+    work_dirs = AgentWorkDirs(TLS)
     for _ in range(3):
         assert work_dirs.checkpoints("a1", url) == "/var/lib/mesos/meta"
     assert handler.asked == 1
@@ -67,7 +70,7 @@ def test_an_agent_that_does_not_tell_is_asked_again_a_minute_later(
     handler, url = agent
     handler.answer = answer
     now = [100.0]
-    work_dirs = AgentWorkDirs(clock=lambda: now[0])
+    work_dirs = AgentWorkDirs(TLS, clock=lambda: now[0])
     assert work_dirs.checkpoints("a1", url) is None
     assert work_dirs.checkpoints("a1", url) is None
     assert handler.asked == 1
@@ -77,5 +80,5 @@ def test_an_agent_that_does_not_tell_is_asked_again_a_minute_later(
 
 
 def test_an_agent_that_is_not_there_costs_its_builds_nothing() -> None:
-    assert AgentWorkDirs().checkpoints("a1", "http://127.0.0.1:1") is None
-    assert AgentWorkDirs().checkpoints("a1", "nonsense") is None
+    assert AgentWorkDirs(TLS).checkpoints("a1", "http://127.0.0.1:1") is None
+    assert AgentWorkDirs(TLS).checkpoints("a1", "nonsense") is None

@@ -59,6 +59,22 @@ def test_a_public_address_without_tls_is_refused() -> None:
     config.load(GOOD | {"BUILDER_HTTP_HOST": "0.0.0.0", "BUILDER_BEHIND_TLS_PROXY": "true"})
 
 
+@pytest.mark.parametrize("master", ["m1:5050,m2:5050", "[::1]:5050", "zk://u:p@zk1:2181/mesos"])
+def test_a_master_may_be_several_or_in_zookeeper(master: str, tmp_path: Path) -> None:
+    assert config.load(GOOD | {"BUILDER_MESOS_MASTER": master}).mesos_master == master
+    secret = tmp_path / "master"
+    secret.write_text(master + "\n")
+    from_file = {k: v for k, v in GOOD.items() if k != "BUILDER_MESOS_MASTER"}
+    settings = config.load(from_file | {"BUILDER_MESOS_MASTER_FILE": str(secret)})
+    assert settings.mesos_master == master
+    assert master not in repr(settings)
+
+
+def test_a_url_as_master_is_told_how_tls_is_set() -> None:
+    told = problems(GOOD | {"BUILDER_MESOS_MASTER": "https://m1:5050"})
+    assert "mesos_tls" in told["mesos_master"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"BUILDER_USERS_FILE": "/etc/builder/users"}, {"BUILDER_PASSWORD": None}],
