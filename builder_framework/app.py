@@ -33,7 +33,8 @@ from builder_framework.protocol import EngineSpec
 from builder_framework.redact import Secret
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
-from builder_framework.service.logs import LogStore
+from builder_framework.service.logs import Logs, LogStore
+from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.sql import SqlStore
 from builder_framework.users import Authenticator, SingleUser, UserFile
 
@@ -78,7 +79,7 @@ class Application:
         )
         parts = Parts(
             store=self._store,
-            logs=LogStore(settings.data_dir / "logs"),
+            logs=_logs(self._store, settings.data_dir),
             cluster=MesosCluster(
                 self._driver,
                 offers,
@@ -159,6 +160,11 @@ def _exit(code: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(code)
+
+
+def _logs(store: SqlStore, data_dir: Path) -> Logs:
+    """Beside a database that every machine reaches, logs must be reached, too."""
+    return LogStore(data_dir / "logs") if store.dialect == "sqlite" else DatabaseLogs(store)
 
 
 def _executor_template(settings: config.Settings) -> ExecutorTemplate:
