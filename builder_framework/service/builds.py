@@ -28,7 +28,7 @@ from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.inbox import InboxReader
 from builder_framework.service.inputs import Cancel, Happened, Reply, Submit
-from builder_framework.service.logs import Bell, LogStore
+from builder_framework.service.logs import Bell, Logs
 from builder_framework.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Parts:
     """What the service is made of."""
 
     store: Store
-    logs: LogStore
+    logs: Logs
     cluster: Cluster
     sandboxes: Sandboxes
     subscribed: Callable[[], bool]

@@ -27,7 +27,7 @@ from builder_framework.protocol import (
     log_file_name,
     result_file_name,
 )
-from builder_framework.service.logs import Bell, LogStore
+from builder_framework.service.logs import Bell, Logs
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class LogCollector:
     """One follower per build that has a task."""
 
     def __init__(
-        self, sandboxes: Sandboxes, logs: LogStore, bell: Bell, get: Get, apply: Apply
+        self, sandboxes: Sandboxes, logs: Logs, bell: Bell, get: Get, apply: Apply
     ) -> None:
         self._sandboxes = sandboxes
         self._logs = logs

@@ -1,17 +1,34 @@
-"""Build logs that outlive executor and agent: files beside the database, filled while it runs."""
+"""Build logs that outlive executor and agent, filled while it runs: files, or rows."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from builder_framework.domain.model import is_build_id
 from builder_framework.errors import StoreUnavailableError
 
 
+class Logs(Protocol):
+    """Append-only logs by build id. Every call may raise StoreUnavailableError."""
+
+    def size(self, build_id: str) -> int:
+        """Bytes stored so far."""
+        ...
+
+    def append(self, build_id: str, data: bytes) -> None:
+        """All of it or nothing, and later than what was appended before."""
+        ...
+
+    def read(self, build_id: str, offset: int, limit: int) -> bytes:
+        """At most `limit` bytes from `offset`; empty at and after the end."""
+        ...
+
+
 class LogStore:
-    """One append-only file per build."""
+    """`Logs` as one file per build, beside a database that is a file, too."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

@@ -13,12 +13,18 @@ Open = Callable[[], SqlStore]
 """One more process's view of the database."""
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'builder.db'}"
+def empty_database(kind: str, request: pytest.FixtureRequest) -> str:
+    """URL of a new database, `sqlite` or `postgresql`."""
+    if kind == "sqlite":
+        directory: Path = request.getfixturevalue("tmp_path")
+        return f"sqlite:///{directory / 'builder.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    return empty_database(request.param, request)
 
 
 @pytest.fixture
