@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from api import auth, errors, logtext, params, render, schemas, sse, strictjson
 from builder_framework.domain.model import is_build_id
+from builder_framework.domain.notices import is_message_id
 from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
 from builder_framework.ports import Builds, Idempotency, RequestPolicy
 
@@ -82,6 +83,8 @@ def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Bluepr
     def redeliver(build_id: str, delivery_id: str) -> Response:
         """Send a webhook again, with the same id: 202."""
         _known(build_id)
+        if not is_message_id(delivery_id):
+            raise NotFoundError("there is no delivery with this id")
         _no_fields()
         response = jsonify(render.delivery(builds.redeliver(build_id, delivery_id)))
         response.status_code = 202

@@ -17,7 +17,10 @@ from builder_framework.errors import InvalidInputError
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import MASK, Secret
 
-POLICY = RequestPolicy(git_protocols=("https", "ssh", "http", "file"))
+POLICY = RequestPolicy(
+    git_protocols=("https", "ssh", "http", "file"),
+    webhook_hosts=("*.example.org", "http://10.0.0.1:8080"),
+)
 
 names = st.text("abcdefghijklmnop", min_size=1, max_size=10)
 # Upper case, so that a password never is part of another field: masking is tested elsewhere.
@@ -52,6 +55,9 @@ optional_fields = {
     "queue_ttl": st.integers(1, 24 * 3600),
     "priority": st.integers(-1000, 1000),
     "labels": st.dictionaries(names, values, max_size=3),
+    "webhooks": st.lists(
+        st.sampled_from(["https://hooks.example.org/", "http://10.0.0.1:8080/"]), max_size=5
+    ),
 }
 gits = st.one_of(
     st.fixed_dictionaries({"url": urls | ssh_urls}, optional={"ref": names}),
@@ -88,6 +94,7 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "queue_ttl": POLICY.default_queue_ttl,
         "priority": 0,
         "labels": {},
+        "webhooks": [],
         **body,
         "source": {"git": git},
         "registry_auth": None if auth is None else {**auth, "password": MASK},
