@@ -10,8 +10,15 @@ PORTS ?=
 # A Mesos cluster of yours instead of the one made here, and the executor image that it can pull.
 MESOS_MASTER ?=
 EXECUTOR_IMAGE ?=
-# More words for pytest, for example ARGS="-k cancel -x".
+# More words for pytest, for example ARGS="-k cancel -x"; for chaos ARGS="--only executor".
 ARGS ?=
+# Of `make agent-restarts`: how many, and a seed that repeats an earlier run.
+N ?= 30
+SEED ?=
+# Of `make chaos` (which takes a SEED too), and of `make failpoints` how often at each point.
+BUILDS ?= 90
+KILLS ?= 42
+REPEATS ?= 1
 # Decisions have no untested branch.
 FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-under=100
 
@@ -20,10 +27,10 @@ SOURCES := api bench builder_framework compat devcluster docs executor plugins t
 HERE := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap environment up down status clean test unit integration check lock docs format
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 bootstrap: ## install the Debian packages and .venv (part of `make up`)
 	@$(PYTHON) devcluster/bootstrap.py
@@ -53,6 +60,20 @@ unit: environment ## the tests that need no cluster: seconds
 integration: bootstrap ## the tests on a real cluster of their own
 	@$(VENV)/python -m pytest -m integration $(ARGS)
 
+registry-faults: bootstrap ## every fault at every request of a push to a real registry
+	@$(VENV)/python -m tests.integration.registry_faults
+
+agent-restarts: bootstrap ## kill agents under running builds, N=30 times; SEED=… repeats a run
+	@AGENT_RESTARTS="$(N)" AGENT_RESTARTS_AWAY=60 AGENT_RESTARTS_SEED="$(SEED)" \
+		$(VENV)/python -m pytest -q tests/integration/test_agent_restarts.py -k at_random $(ARGS); \
+		code=$$?; tail -n 1 .devcluster-test/agent-restarts.txt; exit $$code
+
+failpoints: bootstrap ## kill the framework at each of its fail points, REPEATS times
+	@$(VENV)/python -m tests.chaos.points --repeats "$(REPEATS)" $(ARGS)
+
+chaos: bootstrap ## BUILDS builds while KILLS faults hit everything; SEED replays a run
+	@$(VENV)/python -m tests.chaos $(if $(SEED),--seed "$(SEED)") --builds "$(BUILDS)" --kills "$(KILLS)" $(ARGS)
+
 check: environment ## lint, format, types, import contracts
 	@$(VENV)/ruff check $(HERE)
 	@$(VENV)/ruff format --check $(HERE)
@@ -70,3 +91,9 @@ docs: environment ## write the pages that follow from the code
 format: environment ## rewrite the sources as `make check` wants them
 	@$(VENV)/ruff check --fix $(HERE)
 	@$(VENV)/ruff format $(HERE)
+
+outage: bootstrap ## API latencies while the master is down, beside those while it is up
+	@$(VENV)/python -m tests.endurance.outage $(ARGS)
+
+restart: bootstrap ## a start with 10,000 queued and 200 running builds in the store
+	@$(VENV)/python -m tests.endurance.restart $(ARGS)

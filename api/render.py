@@ -87,6 +87,7 @@ def request(asked: BuildRequest) -> Json:
         "timeout": asked.timeout,
         "queue_ttl": asked.queue_ttl,
         "priority": asked.priority,
+        "max_attempts": asked.max_attempts,
         "labels": {redact(k): redact(v) for k, v in asked.labels.items()},
         "webhooks": [endpoints.parse(url).shown for url in asked.webhooks],
     }

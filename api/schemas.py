@@ -213,6 +213,7 @@ class BuildBody(_Model):
     )
     timeout: float | None = None
     queue_ttl: float | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     labels: Annotated[
         dict[Annotated[str, _checked(validate.label_key)], Text], Len(0, MAX_LABELS)
@@ -263,6 +264,7 @@ class BuildBody(_Model):
             else RegistryAuth(auth.username, Secret(auth.password)),
             constraints=tuple(Constraint(*row) for row in self.constraints),
             priority=self.priority,
+            max_attempts=self.max_attempts or policy.default_max_attempts,
             labels=dict(self.labels),
             webhooks=tuple(self.webhooks),
         )

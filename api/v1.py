@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, jsonify, request
 
 from api import auth, errors, logtext, params, render, schemas, sse, strictjson
+from builder_framework import failpoints
 from builder_framework.domain.model import is_build_id
 from builder_framework.domain.notices import is_message_id
 from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
@@ -30,11 +31,13 @@ def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Bluepr
     @v1.post("")
     def submit() -> Response:
         """Accept a build: 202 once it is stored; the same Idempotency-Key gives the same build."""
+        failpoints.reach("T1.before")
         key = params.idempotency_key(request.headers.get("Idempotency-Key"))
         document, problems = _document()
         body = schemas.parse_build(document, policy, problems)
         owner = auth.owner()
         idempotency = None if key is None else Idempotency(key, body.fingerprint(owner))
+        failpoints.reach("T1.after")
         view, created = builds.submit(body.to_request(policy), owner, idempotency)
         shown = render.build(view)
         response = jsonify(shown)

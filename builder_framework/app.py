@@ -16,11 +16,12 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from api import create_app
-from builder_framework import __version__, config
+from builder_framework import __version__, config, failpoints
 from builder_framework.cluster import ClusterInput
 from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import Resources
 from builder_framework.domain.notices import Announcer
+from builder_framework.domain.retry import RetryPolicy
 from builder_framework.errors import BuilderError, ConfigError, FieldProblem
 from builder_framework.mesos.agents import AgentWorkDirs
 from builder_framework.mesos.driver import SchedulerDriver
@@ -182,6 +183,7 @@ def _executor_template(settings: config.Settings) -> ExecutorTemplate:
         docker_socket=settings.docker_socket,
         volume_driver=settings.volume_driver,
         volume_prefix=settings.volume_prefix,
+        staging_tag=settings.staging_tag,
     )
 
 
@@ -195,6 +197,7 @@ def _loop_policy(settings: config.Settings) -> LoopPolicy:
             staging_timeout=settings.staging_timeout,
             unreachable_timeout=settings.unreachable_timeout,
             kill_retry=settings.kill_grace_period + 5.0,
+            retry=RetryPolicy(first_backoff=settings.retry_backoff),
         ),
         executor_resources=_executor_resources(settings),
         slots_per_agent=settings.slots_per_agent,
@@ -247,6 +250,7 @@ def run(config_file: Path | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, level="INFO"
     )
     try:
+        failpoints.arm(os.environ)
         settings = config.load(os.environ, config_file)
         logging.getLogger().setLevel(settings.log_level)
         return Application(settings).run()

@@ -46,7 +46,16 @@ class StatusUpdate:
     uuid: str | None = None
 
 
-ClusterInput = Subscribed | Disconnected | OffersReceived | StatusUpdate
+@dataclass(frozen=True)
+class ExecutorMessage:
+    """What an executor said outside of status updates; best effort, so it repeats itself."""
+
+    executor_id: str
+    agent_id: str
+    data: bytes
+
+
+ClusterInput = Subscribed | Disconnected | OffersReceived | StatusUpdate | ExecutorMessage
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,10 @@ class Cluster(Protocol):
 
     def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
         """Tell the agent to destroy an executor."""
+        ...
+
+    def message(self, executor_id: str, agent_id: str, data: bytes) -> None:
+        """Tell an executor something; best effort."""
         ...
 
     def acknowledge(self, update: StatusUpdate) -> None:

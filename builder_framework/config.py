@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import ipaddress
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,6 +56,8 @@ _FOREIGN = frozenset(
         "BUILDER_TEST_KEEP",
         "BUILDER_TEST_INDEX",
         "BUILDER_EXECUTOR_IDLE",
+        "BUILDER_FAILPOINT",
+        "BUILDER_FAILPOINTS_ALLOWED",
     }
 )
 _DAY = 86400.0
@@ -176,6 +179,22 @@ class Settings(BaseModel):
         900.0, description="Seconds to wait for an agent that the master lost sight of."
     )
 
+    default_max_attempts: int = Field(
+        3,
+        ge=1,
+        le=10,
+        description="How often a build is started when agents, networks or registries fail it, "
+        "if not asked.",
+    )
+    retry_backoff: Seconds = Field(
+        2.0, description="Seconds before the second attempt; doubled for each further one."
+    )
+    staging_tag: str = Field(
+        "builder-staging",
+        description="Tag under which images are pushed before they get their own; `{build}` and "
+        "`{attempt}` may stand in it, for registries whose tags cannot be moved.",
+    )
+
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @field_validator("mesos_master")
@@ -191,6 +210,14 @@ class Settings(BaseModel):
     def _known_protocols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := set(value) - {"https", "ssh", "http", "file"}:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        return value
+
+    @field_validator("staging_tag")
+    @classmethod
+    def _is_a_tag(cls, value: str) -> str:
+        example = value.replace("{build}", "b").replace("{attempt}", "1")
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", example):
+            raise ValueError("is no image tag: letters, digits and . _ - (and {build}, {attempt})")
         return value
 
     @field_validator("webhooks")
@@ -264,6 +291,7 @@ class Settings(BaseModel):
             max_queue_ttl=self.max_queue_ttl,
             default_resources=Resources(self.default_cpus, self.default_mem, self.default_disk),
             max_resources=Resources(self.max_cpus, self.max_mem, self.max_disk),
+            default_max_attempts=self.default_max_attempts,
             webhook_hosts=self.webhook_hosts,
         )
 

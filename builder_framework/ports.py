@@ -30,6 +30,7 @@ class RequestPolicy:
     max_resources: Resources = field(
         default_factory=lambda: Resources(256.0, 1024.0 * 1024.0, 16 * 1024.0 * 1024.0)
     )
+    default_max_attempts: int = 3
     webhook_hosts: tuple[str, ...] = ()
 
 

@@ -64,6 +64,7 @@ class Reason(str, enum.Enum):
     # Found by the framework.
     CANCELLED = "cancelled"
     QUEUE_EXPIRED = "queue_expired"
+    OFFER_LOST = "offer_lost"
     LAUNCH_FAILED = "launch_failed"
     LAUNCH_TIMEOUT = "launch_timeout"
     TASK_INVALID = "task_invalid"

@@ -7,6 +7,7 @@ chooses another subnet, so that two checkouts can test at the same time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -30,11 +31,20 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """Master, two agents, engine, registry, git server and the executor image, all running."""
     if os.geteuid() != 0:
         pytest.skip("the dev cluster starts a container engine and needs root")
+    with own_cluster(_progress(pytestconfig)) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def own_cluster(progress: Progress = silent) -> Iterator[Cluster]:
+    """The tests' cluster, up inside `with`; for suites that pytest does not run, too."""
     running = Cluster(cluster_config())
-    running.up(_progress(pytestconfig))
-    yield running
-    if os.environ.get("BUILDER_TEST_KEEP") != "1":
-        running.down()
+    running.up(progress)
+    try:
+        yield running
+    finally:
+        if os.environ.get("BUILDER_TEST_KEEP") != "1":
+            running.down()
 
 
 def _progress(config: pytest.Config) -> Progress:

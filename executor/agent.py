@@ -13,15 +13,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from addict import Dict
 from pymesos import Executor, decode_data
 
+from builder_framework.errors import ProtocolError
+from builder_framework.protocol import decode_lease_answer
 from executor.cancel import Stop
 from executor.checkpoint import make_recoverable
-from executor.driver import ExecutorDriver, duration
+from executor.driver import ExecutorDriver
 from executor.engine import Engines
+from executor.environment import duration
+from executor.outbox import FILE_NAME, Outbox
 from executor.task import Task
 
 logger = logging.getLogger(__name__)
@@ -73,7 +76,8 @@ class BuildExecutor(Executor):  # type: ignore[misc]
 
     def run(self, token: str | None = None) -> int:
         """Serve until the last task has ended, or somebody says so. Returns the exit code."""
-        driver = self._driver = ExecutorDriver(self, self, token)
+        outbox = Outbox(self._settings.sandbox / FILE_NAME)
+        driver = self._driver = ExecutorDriver(self, self, token, outbox)
         make_recoverable()
         driver.start()
         try:
@@ -117,6 +121,7 @@ class BuildExecutor(Executor):  # type: ignore[misc]
             self._settings.sandbox,
             self._engines,
             driver.sendStatusUpdate,
+            driver.sendFrameworkMessage,
             self._task_ended,
         )
         with self._changed:
@@ -129,9 +134,6 @@ class BuildExecutor(Executor):  # type: ignore[misc]
             self._changed.notify_all()
         logger.info("task %s starts", task_id)
         new.start()
-
-    def frameworkMessage(self, driver: ExecutorDriver, message: Any) -> None:  # noqa: N802
-        """Framework messages are not used: they may be lost."""
 
     def error(self, driver: ExecutorDriver, message: str) -> None:
         """The agent wants us to end."""
@@ -148,6 +150,19 @@ class BuildExecutor(Executor):  # type: ignore[misc]
             logger.warning("no task %s to kill", task_id)
             return
         task.stop(Stop.KILL, self._grace(grace), announce=self._announce_killing)
+
+    def framework_message(self, data: bytes) -> None:
+        """The framework's answer to a question for a lease."""
+        try:
+            answer = decode_lease_answer(data)
+        except ProtocolError as error:
+            logger.warning("a message that is no answer: %s", error)
+            return
+        task = self._tasks.get(answer.task_id)
+        if task is None:
+            logger.warning("an answer for no task of ours: %s", answer.task_id)
+            return
+        task.lease_answered(answer)
 
     def stop_all(self) -> None:
         """Stop every build and end, within the executor's grace period."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 DEFAULT_GRACE = 5.0
 """Seconds; what a Mesos agent grants an executor by default (slave/constants.hpp)."""
+
+
+FINISH_RESERVE = 2.0
+"""Seconds of the grace period that what must be finished leaves for the last update."""
+
+_TICK = 0.1
 
 
 class Stop(enum.Enum):
@@ -33,6 +40,8 @@ class CancelToken:
         self._why: Stop | None = None
         self._deadline: float | None = None
         self._grace = DEFAULT_GRACE
+        self._stopped_at = 0.0
+        self._finishing = False
 
     def set_timeout(self, seconds: float) -> None:
         """The build must have ended in `seconds` from now."""
@@ -44,6 +53,7 @@ class CancelToken:
             first = self._why is None
             if first:
                 self._why = why
+                self._stopped_at = self._clock()
             # A later request may still shorten the time that is left.
             self._grace = grace if first else min(self._grace, grace)
             self._event.set()
@@ -65,16 +75,38 @@ class CancelToken:
         """
         return min(5.0, max(0.3, self._grace / 3))
 
+    @property
+    def left(self) -> float:
+        """Seconds until `check` raises: not positive once it does, infinite while nobody stops."""
+        if self.why is None:
+            deadline = self._deadline
+            return float("inf") if deadline is None else deadline - self._clock()
+        if not self._finishing:
+            return 0.0
+        return self._stopped_at + self._grace - FINISH_RESERVE - self._clock()
+
+    @contextlib.contextmanager
+    def finishing(self) -> Iterator[None]:
+        """What this block does should not be left half done: a stop gives it the grace period."""
+        self._finishing = True
+        try:
+            yield
+        finally:
+            self._finishing = False
+
     def check(self) -> None:
         """Raises Stopped if the build must not go on."""
-        if self.why is not None:
+        if self.why is not None and self.left <= 0:
             raise Stopped
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but raise Stopped as soon as the token is cancelled."""
+        """Sleep, but raise Stopped as soon as the token is cancelled.
+
+        What is being finished wakes up at the stop, and sleeps shortly from then on.
+        """
         self.check()
-        deadline = self._deadline
-        if deadline is not None:
-            seconds = max(0.0, min(seconds, deadline - self._clock()))
-        self._event.wait(seconds)
+        if self.why is not None:
+            time.sleep(min(seconds, _TICK))
+        else:
+            self._event.wait(max(0.0, min(seconds, self.left)))
         self.check()

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import copy
 import http.client
-import json
 import logging
 import os
 import random
@@ -24,7 +22,9 @@ _SIGINT = signal.getsignal(signal.SIGINT)
 from pymesos import Executor, MesosExecutorDriver  # noqa: E402
 
 from executor import TOKEN_VARIABLE  # noqa: E402
-from executor.connection import Refused, Subscription  # noqa: E402
+from executor.connection import Agent, Refused, Subscription  # noqa: E402
+from executor.environment import AgentEnvironment  # noqa: E402
+from executor.outbox import Outbox  # noqa: E402
 
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, _SIGINT)  # pymesos takes it at import
@@ -34,18 +34,11 @@ logger = logging.getLogger(__name__)
 CALL_TIMEOUT = 10.0
 """Seconds for a call to the agent, which is on the same machine."""
 
-MAX_BACKOFF = 0.5
-"""Seconds between attempts to subscribe. After a restart the agent waits 2 s by default
-(--executor_reregistration_timeout) and then destroys the container."""
+FIRST_BACKOFF = 0.05
+"""Seconds until the second attempt to subscribe; then twice as long, up to the environment's."""
 
 STABLE = 2.0
 """Seconds after which a connection was one; an agent that says SHUTDOWN and hangs up is not."""
-
-DEFAULT_RECOVERY = 900.0
-"""Seconds; Mesos' own default of MESOS_RECOVERY_TIMEOUT (slave/constants.hpp)."""
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "secs": 1.0, "mins": 60.0, "hrs": 3600.0}
-_UNITS |= {"days": 86400.0, "weeks": 604800.0}
 
 
 class Listener(Protocol):
@@ -53,6 +46,10 @@ class Listener(Protocol):
 
     def kill(self, task_id: str, grace: float | None) -> None:
         """A KILL, with the seconds of its kill policy."""
+        ...
+
+    def framework_message(self, data: bytes) -> None:
+        """What the framework sent this executor; it may get lost on its way, or come twice."""
         ...
 
     def stop_all(self) -> None:
@@ -64,21 +61,18 @@ class Listener(Protocol):
         ...
 
 
-def duration(text: str | None, default: float) -> float:
-    """Seconds of a Mesos duration such as `15mins`; `default` where it is none."""
-    for unit, factor in _UNITS.items():
-        if text and text.endswith(unit):
-            with contextlib.suppress(ValueError):
-                return float(text[: -len(unit)]) * factor
-    return default
+def now() -> float:
+    """Seconds that no change of the clock moves and in which a suspended machine counts."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
     """Subscribes to the agent, delivers every status update until it is acknowledged.
 
     - The path is that of MESOS_SLAVE_PID: several agents may live behind one address.
-    - Updates are copied, get their own uuid, and wait in an outbox; one thread sends them in
-      order, again after every subscription, until the agent has acknowledged them.
+    - Updates are copied, get their own uuid, and wait in an outbox, which a file of the sandbox
+      mirrors; one thread sends them in order, again after every subscription, until the agent has
+      acknowledged them.
     - A lost agent is looked for every 0.05 to 0.5 s, for MESOS_RECOVERY_TIMEOUT at most.
     - An exception in a callback is logged; the end of the I/O thread is told to the listener.
     - The authentication token is used, and is no longer in the environment.
@@ -87,23 +81,26 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
     _started: bool
     _wakeup_fds: tuple[int, int] | None
 
-    def __init__(self, executor: Executor, listener: Listener, token: str | None = None) -> None:
-        env = os.environ
+    def __init__(
+        self,
+        executor: Executor,
+        listener: Listener,
+        token: str | None = None,
+        outbox: Outbox | None = None,
+    ) -> None:
+        """Raises BadEnvironmentError. Without `outbox`, updates are kept in memory only."""
+        env = AgentEnvironment.read(os.environ)
         self.listener = listener
-        self.token = token if token is not None else env.pop(TOKEN_VARIABLE, None)
+        token = token if token is not None else os.environ.pop(TOKEN_VARIABLE, None)
         # pymesos asserts on a duration that it does not know.
-        grace = duration(env.pop("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", None), 5.0)
+        os.environ.pop("MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD", None)
         super().__init__(executor, use_addict=True)
-        self.grace_shutdown_period = grace
-        self.checkpoint = env.get("MESOS_CHECKPOINT") == "1"
-        self.recovery_timeout = duration(env.get("MESOS_RECOVERY_TIMEOUT"), DEFAULT_RECOVERY)
-        self.max_backoff = min(
-            MAX_BACKOFF, duration(env.get("MESOS_SUBSCRIPTION_BACKOFF_MAX"), 2.0) / 4
-        )
-        process = env.get("MESOS_SLAVE_PID", "").partition("@")[0]
-        self.path = f"/{process}/api/v1/executor" if process else "/api/v1/executor"
-        self.seen: set[str] = set()
-        self.outbox: dict[str, dict[str, Any]] = {}
+        self.grace_shutdown_period = env.grace
+        self.checkpoint = env.checkpoint
+        self.outbox = outbox if outbox is not None else Outbox()
+        self._env = env
+        self._agent = Agent(env, token)
+        self._seen: set[str] = set()
         self._sent: set[str] = set()
         self._work = threading.Condition()
         self._stopped = threading.Event()
@@ -159,43 +156,51 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
 
     def _stay_subscribed(self) -> str:
         """Subscribe again and again; returns why that came to an end."""
-        backoff, lost = 0.05, time.monotonic()
+        backoff, lost, said = FIRST_BACKOFF, now(), ""
         while not self._stopped.is_set():
-            began = time.monotonic()
+            began = now()
             try:
                 for event in self._events():
+                    said = ""
                     self.process_event(event)
-                    lost = time.monotonic()
                     if self._stopped.is_set():
                         return "stopped"
             except Refused as error:
                 return str(error)
             except (OSError, http.client.HTTPException, ValueError) as error:
-                logger.info("connection to the agent: %s", str(error) or type(error).__name__)
-            was_subscribed = self._disconnect()
-            if was_subscribed and not self.checkpoint:
-                return "the agent is gone and does not recover executors (no checkpointing)"
-            if time.monotonic() - lost > self.recovery_timeout:
-                return f"the agent did not come back within {self.recovery_timeout:.0f} s"
-            if time.monotonic() - began > STABLE:
-                backoff = 0.05
+                text = str(error) or type(error).__name__
+                # Once, not twice a second for as long as the agent is away.
+                logger.log(logging.DEBUG if text == said else logging.INFO, "agent: %s", text)
+                said = text
+            if self._disconnect():
+                # Not since its last event: a build may hear nothing for half an hour.
+                lost = now()
+                if not self.checkpoint:
+                    return "the agent is gone and does not recover executors (no checkpointing)"
+            if now() - lost > self._env.recovery_timeout:
+                return f"the agent did not come back within {self._env.recovery_timeout:.0f} s"
+            if now() - began > STABLE:
+                backoff = FIRST_BACKOFF
             self._stopped.wait(backoff * random.uniform(0.7, 1.0))  # noqa: S311
-            backoff = min(self.max_backoff, backoff * 2)
+            backoff = min(self._env.max_backoff, backoff * 2)
         return "stopped"
 
     def _events(self) -> Iterator[dict[str, Any]]:
-        subscription = Subscription(self._new_master, self.path, self._headers(), CALL_TIMEOUT)
+        subscription = Subscription(self._agent, CALL_TIMEOUT)
         with self._work:
             self._subscription = subscription
-        with contextlib.closing(subscription):
-            if not self._stopped.is_set():
-                yield from subscription.events(self.subscribe_call())
+        if not self._stopped.is_set():
+            with contextlib.closing(subscription.events(self.subscribe_call())) as events:
+                yield from events
 
     def _disconnect(self) -> bool:
         with self._work:
             was, self._subscribed, self._subscription = self._subscribed, False, None
         if was:
-            self.executor.disconnected(self)
+            try:
+                self.executor.disconnected(self)
+            except Exception:
+                logger.exception("a callback failed at the loss of the agent")
         return was
 
     # --- events ---------------------------------------------------------------------------
@@ -219,10 +224,11 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
     def on_launch(self, event: Mapping[str, Any]) -> None:
         """A task, unless it is known: an agent may say LAUNCH twice."""
         task_id = event["task"]["task_id"]["value"]
-        if task_id in self.seen:
+        if task_id in self._seen:
             logger.warning("ignored a second LAUNCH of %s", task_id)
             return
-        self.seen.add(task_id)
+        self._seen.add(task_id)
+        self.outbox.launched(task_id)
         super().on_launch(event)
 
     def on_launch_group(self, event: Mapping[str, Any]) -> None:
@@ -239,8 +245,8 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
     def on_acknowledged(self, event: Mapping[str, Any]) -> None:
         """An update has reached the agent's disk, and so has the fact that its task exists."""
         identity = str(uuid.UUID(bytes=base64.b64decode(event["uuid"])))
+        self.outbox.acknowledged(identity)
         with self._work:
-            self.outbox.pop(identity, None)
             self._sent.discard(identity)
             self.tasks.pop(event["task_id"]["value"], None)
             self._work.notify_all()
@@ -249,34 +255,37 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
         """SHUTDOWN: the builds end first, their updates leave, then the executor does."""
         self.listener.stop_all()
 
+    def on_message(self, event: Mapping[str, Any]) -> None:
+        """MESSAGE, whose data pymesos leaves in base64."""
+        self.listener.framework_message(base64.b64decode(event["data"]))
+
     # --- calls ----------------------------------------------------------------------------
 
     def subscribe_call(self) -> dict[str, Any]:
         """SUBSCRIBE with what the agent may not know."""
         with self._work:
-            return {
-                "type": "SUBSCRIBE",
-                "framework_id": self.framework_id,
-                "executor_id": self.executor_id,
-                "subscribe": {
-                    "unacknowledged_tasks": list(self.tasks.values()),
-                    "unacknowledged_updates": [{"status": s} for s in self.outbox.values()],
-                },
-            }
+            tasks = list(self.tasks.values())
+        updates = [{"status": status} for status in self.outbox.statuses()]
+        body = {"unacknowledged_tasks": tasks, "unacknowledged_updates": updates}
+        return {**self._identity("SUBSCRIBE"), "subscribe": body}
 
     def sendStatusUpdate(self, status: Mapping[str, Any]) -> None:  # noqa: N802  (pymesos' name)
         """Take over a TaskStatus; it is delivered as soon and as often as needed.
 
         Never blocks on the network, never raises for want of an agent.
         """
-        identity = uuid.uuid4()
-        own = copy.deepcopy(dict(status))
-        own["uuid"] = base64.b64encode(identity.bytes).decode()
-        own["source"] = "SOURCE_EXECUTOR"
-        own.setdefault("timestamp", time.time())
+        self.outbox.add({"timestamp": time.time(), **status})
         with self._work:
-            self.outbox[str(identity)] = own
             self._work.notify_all()
+
+    def sendFrameworkMessage(self, data: bytes) -> None:  # noqa: N802  (pymesos' name)
+        """Send bytes to the framework. Best effort: an agent that took them may still lose them.
+
+        Raises OSError, http.client.HTTPException or Refused when they were not taken, within about
+        CALL_TIMEOUT.
+        """
+        message = {"data": base64.b64encode(data).decode()}
+        self._send({**self._identity("MESSAGE"), "message": message})
 
     def wait_drained(self, seconds: float) -> bool:
         """Wait until every update is acknowledged; False if one is left after `seconds`."""
@@ -291,7 +300,7 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
         backoff = 0.05
         while not self._stopped.is_set():
             with self._work:
-                pending = self._next() if self._subscribed else None
+                pending = self.outbox.first(self._sent) if self._subscribed else None
                 subscription = self._subscriptions
                 if pending is None:
                     if not self._stopped.is_set():
@@ -299,14 +308,7 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
                     continue
             identity, status = pending
             try:
-                self._send(
-                    {
-                        "type": "UPDATE",
-                        "executor_id": self.executor_id,
-                        "framework_id": self.framework_id,
-                        "update": {"status": status},
-                    }
-                )
+                self._send({**self._identity("UPDATE"), "update": {"status": status}})
                 with self._work:
                     if subscription == self._subscriptions:
                         self._sent.add(identity)
@@ -316,27 +318,10 @@ class ExecutorDriver(MesosExecutorDriver):  # type: ignore[misc]
                 self._stopped.wait(backoff)
                 backoff = min(1.0, backoff * 2)
 
-    def _next(self) -> tuple[str, dict[str, Any]] | None:
-        for identity, status in self.outbox.items():
-            if identity not in self._sent:
-                return identity, status
-        return None
-
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        return headers
+    def _identity(self, kind: str) -> dict[str, Any]:
+        return {"type": kind, "executor_id": self.executor_id, "framework_id": self.framework_id}
 
     def _send(self, body: Mapping[str, Any], *_: object, **__: object) -> dict[str, Any]:
         """POST a call on a connection of its own. Raises unless the agent accepted it."""
-        host, _, port = self._new_master.rpartition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=CALL_TIMEOUT)
-        with contextlib.closing(connection):
-            connection.request("POST", self.path, json.dumps(body), self._headers())
-            response = connection.getresponse()
-            answer = response.read(1024).decode(errors="replace")
-            if response.status not in (http.HTTPStatus.OK, http.HTTPStatus.ACCEPTED):
-                # Not the body that was sent: it may hold what must not be logged.
-                raise Refused(f"HTTP {response.status}: {answer}")
+        self._agent.call(body, CALL_TIMEOUT)
         return {}

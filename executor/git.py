@@ -14,8 +14,9 @@ from builder_framework.protocol import GitSpec, Reason
 from executor import process
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
-from executor.git_errors import classify
+from executor.git_errors import classify, is_transient
 from executor.log import BuildLog
+from executor.retry import Retries
 from executor.workspace import Workspace
 
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -86,11 +87,13 @@ class Git:
         workspace: Workspace,
         log: BuildLog,
         token: CancelToken,
+        retries: Retries,
     ) -> None:
         self._spec = spec
         self._workspace = workspace
         self._log = log
         self._token = token
+        self._retries = retries
         self._env = self._environment(protocols)
         self._config = [
             *_CONFIG,
@@ -190,8 +193,8 @@ class Git:
         self._fetch(where, *options, refspec=refspec)
 
     def _fetch(self, where: Path, *options: str, refspec: tuple[str, ...]) -> None:
-        self._git(
-            where,
+        """From the server, tried again if it cannot be reached for now."""
+        arguments = (
             "fetch",
             "--quiet",
             "--no-tags",
@@ -202,6 +205,7 @@ class Git:
             self._spec.url,
             *refspec,
         )
+        self._retries.run(lambda: self._git(where, *arguments))
 
     def _parse(self, where: Path, name: str) -> str | None:
         try:
@@ -237,11 +241,12 @@ class Git:
             return out.decode(errors="replace")
         stderr = err.decode(errors="replace").strip()
         # Without the URL: a repository may be called "proxy" or "ssl".
-        reason, sentence = classify(stderr.replace(self._spec.url, "URL"))
+        words = stderr.replace(self._spec.url, "URL")
+        reason, sentence = classify(words)
         if reason is not Reason.GIT_REF_NOT_FOUND and arguments[0] != "rev-parse":
             self._log.line(stderr or f"git {arguments[0]} ended with {code}")
         detail = stderr.splitlines()[-1] if stderr else f"exit code {code}"
-        raise BuildFailure(reason, f"{sentence}: {detail}")
+        raise BuildFailure(reason, f"{sentence}: {detail}", transient=is_transient(reason, words))
 
     def _environment(self, protocols: tuple[str, ...]) -> dict[str, str]:
         space = self._workspace

@@ -64,6 +64,8 @@ _TABLE: tuple[tuple[Reason, str, tuple[str, ...]], ...] = (
             r"hung up",
             r"early EOF",
             r"Empty reply",
+            r"unexpected disconnect",
+            r"returned error: 429",
             r"Host key verification failed",
             r"unable to access",
         ),
@@ -76,6 +78,11 @@ _PATTERNS = tuple(
     for reason, sentence, fragments in _TABLE
 )
 
+# Of what makes a server unreachable, that which no other try will change.
+_FOR_GOOD = re.compile(
+    r"certificate|Host key verification failed|returned error: 4(?!08|25|29)", re.IGNORECASE
+)
+
 
 def classify(stderr: str) -> tuple[Reason, str]:
     """The reason for a failed git command and a sentence about it."""
@@ -83,3 +90,10 @@ def classify(stderr: str) -> tuple[Reason, str]:
         if pattern.search(stderr):
             return reason, sentence
     return Reason.GIT_FAILED, "git failed"
+
+
+def is_transient(reason: Reason, stderr: str) -> bool:
+    """Whether the same command may succeed a little later."""
+    return reason is Reason.DISK_FULL or (
+        reason is Reason.GIT_UNREACHABLE and not _FOR_GOOD.search(stderr)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from executor import process
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
 from executor.log import BuildLog
-from executor.stream import NEW_BUILD, build_failure, fold_build
+from executor.retry import Retries
+from executor.stream import NEW_BUILD, build_failure, fold_build, refused_login
 from executor.workspace import Workspace
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
@@ -26,11 +27,15 @@ _TARGET = "image"
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """One image to build. The paths are absolute; `images` are tags it gets in the engine."""
+    """One image to build. The paths are absolute; `tag` is its name in the engine.
+
+    `registries`: those that `auth` is for.
+    """
 
     context: Path
     dockerfile: Path
-    images: Sequence[ImageReference]
+    tag: ImageReference
+    registries: Collection[str]
     target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +56,7 @@ def bake_file(options: BuildOptions) -> str:
     target: dict[str, object] = {
         "context": literal(str(options.context)),
         "dockerfile": literal(str(options.dockerfile)),
-        "tags": [literal(str(image)) for image in options.images],
+        "tags": [literal(str(options.tag))],
         "args": {name: literal(value) for name, value in options.build_args.items()},
         "labels": {key: literal(value) for key, value in options.labels.items()},
     }
@@ -60,57 +65,62 @@ def bake_file(options: BuildOptions) -> str:
     return json.dumps({"target": {_TARGET: target}})
 
 
-def docker_config(images: Sequence[ImageReference], auth: RegistryAuth | None) -> str:
-    """A config.json with the credentials for the registries of these images, no others."""
+def docker_config(registries: Collection[str], auth: RegistryAuth | None) -> str:
+    """A config.json with the credentials for these registries, no others."""
     auths = {}
     if auth is not None:
         login = f"{auth.username}:{auth.password.reveal()}".encode()
-        for registry in {image.registry for image in images}:
+        for registry in set(registries):
             key = DOCKER_HUB_KEY if registry == DOCKER_HUB else registry
             auths[key] = {"auth": base64.b64encode(login).decode()}
     return json.dumps({"auths": auths})
 
 
 def build(
-    options: BuildOptions, address: str, workspace: Workspace, log: BuildLog, token: CancelToken
-) -> str | None:
+    options: BuildOptions,
+    address: str,
+    workspace: Workspace,
+    log: BuildLog,
+    token: CancelToken,
+    retries: Retries,
+) -> None:
     """Build and load the image into the engine at `address`.
 
-    Returns the digest that BuildKit gave it (the image's id in an engine with the containerd
-    store), if it told one. Raises BuildFailure, Stopped.
+    A base image that could not be had for now is tried again: what was built comes from the cache.
+    Raises BuildFailure, Stopped.
     """
     config = workspace.secrets / "docker"
     config.mkdir(mode=0o700)
-    workspace.secret_file("docker/config.json", docker_config(options.images, options.auth))
+    workspace.secret_file("docker/config.json", docker_config(options.registries, options.auth))
     plan = workspace.secret_file("bake.json", bake_file(options))
-    metadata = workspace.root / "metadata.json"
-    state = NEW_BUILD
+    command = [
+        "docker",
+        "buildx",
+        "bake",
+        "--progress=plain",
+        "--provenance=false",
+        f"--file={plan}",
+        _TARGET,
+    ]
+    environment = _environment(address, config, workspace.home)
 
-    def fold(line: str) -> None:
-        nonlocal state
-        state = fold_build(state, line)
+    def run() -> None:
+        state = NEW_BUILD
 
-    with log.stream(fold) as output:
-        code = process.run(
-            [
-                "docker",
-                "buildx",
-                "bake",
-                "--progress=plain",
-                "--provenance=false",
-                f"--metadata-file={metadata}",
-                f"--file={plan}",
-                _TARGET,
-            ],
-            token=token,
-            env=_environment(address, config, workspace.home),
-            cwd=workspace.checkout,
-            output=output,
-        )
-    if code != 0:
-        failure = build_failure(state, code)
-        raise BuildFailure(failure.reason, failure.message)
-    return _digest(metadata)
+        def fold(line: str) -> None:
+            nonlocal state
+            state = fold_build(state, line)
+
+        with log.stream(fold) as output:
+            code = process.run(
+                command, token=token, env=environment, cwd=workspace.checkout, output=output
+            )
+        if code != 0:
+            logins = options.registries if options.auth else ()
+            failure = refused_login(build_failure(state, code), logins)
+            raise BuildFailure(failure.reason, failure.message, transient=failure.transient)
+
+    retries.run(run)
 
 
 def _environment(address: str, config: Path, home: Path) -> dict[str, str]:
@@ -127,11 +137,3 @@ def _environment(address: str, config: Path, home: Path) -> dict[str, str]:
         "BUILDX_GIT_INFO": "false",
         **process.proxy_settings(),
     }
-
-
-def _digest(metadata: Path) -> str | None:
-    try:
-        found = json.loads(metadata.read_text())[_TARGET]["containerimage.digest"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return found if isinstance(found, str) else None

@@ -1,4 +1,4 @@
-"""Pushes what was built, over Docker's own API; success needs a digest and no error anywhere."""
+"""An engine's images and their push, over Docker's own API: no success without a digest."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from builder_framework.protocol import PushedImage, Reason, RegistryAuth
+from builder_framework.protocol import Reason, RegistryAuth
 from builder_framework.validate import ImageReference
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
@@ -21,17 +22,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CALL_TIMEOUT = 60.0
-"""Seconds without a byte before a call counts as lost; a push says something all the time."""
+"""Seconds without a byte before a call counts as lost."""
 
 PUSH_SILENCE = 600.0
-"""The same for a push: some registries take long over the last blob of a large image."""
+"""Seconds without progress before a push is hung up: some registries take long over the last blob
+of a large image."""
+
+UNKNOWN_HOST_PATIENCE = 60.0
+"""Seconds: a name server may fail for a while, but a misspelt registry never comes."""
 
 
 class Registry:
     """The images of one engine, and the way from there to their registries."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, silence: float = PUSH_SILENCE) -> None:
         self._address = address
+        self._silence = silence
 
     def image_id(self, image: ImageReference) -> tuple[str, int | None]:
         """The id and the size in bytes of a loaded image, as `docker image inspect` tells them."""
@@ -40,20 +46,25 @@ class Registry:
         size = found.get("Size")
         return str(found["Id"]), size if isinstance(size, int) else None
 
+    def tag(self, image: ImageReference, name: ImageReference) -> None:
+        """Give a loaded image one more name."""
+        with self._client() as client, _engine_errors():
+            client.tag(str(image), name.name, name.tag, force=True)
+
     def push(
         self,
         image: ImageReference,
         auth: RegistryAuth | None,
         token: CancelToken,
         say: Callable[[str], None],
-    ) -> PushedImage:
-        """Push one tag. Raises BuildFailure(push_denied, push_failed, …), Stopped.
+    ) -> str:
+        """Push one tag; the digest it got. Raises BuildFailure(push_denied, push_failed), Stopped.
 
         A thread of its own reads the stream: a stop must not wait for the registry's next word.
         """
         state = PushState()
-        with self._client(PUSH_SILENCE) as client:
-            pushing = _Push(client, image, auth)
+        with self._client(self._silence) as client:
+            pushing = _Push(client, image, auth, self._silence)
             try:
                 for event in pushing.events(token):
                     state = fold_push(state, event)
@@ -66,10 +77,17 @@ class Registry:
             state = PushState(error=pushing.error)
         if state.error is not None:
             failure = push_failure(state.error)
-            raise BuildFailure(failure.reason, f"{image}: {failure.message}")
+            raise BuildFailure(
+                failure.reason,
+                f"{image}: {failure.message}",
+                transient=failure.transient,
+                patience=UNKNOWN_HOST_PATIENCE if failure.no_such_host else float("inf"),
+            )
         if state.digest is None:
-            raise BuildFailure(Reason.PUSH_FAILED, f"{image}: the engine told no digest")
-        return PushedImage(str(image), state.digest)
+            raise BuildFailure(
+                Reason.PUSH_FAILED, f"{image}: the engine told no digest", transient=True
+            )
+        return state.digest
 
     def forget(self, image: ImageReference) -> None:
         """Take the tag off the engine; the build cache keeps its layers. Best effort."""
@@ -109,14 +127,20 @@ class _Push:
     """A running POST /images/NAME/push, read by a thread into a queue."""
 
     def __init__(
-        self, client: docker.APIClient, image: ImageReference, auth: RegistryAuth | None
+        self,
+        client: docker.APIClient,
+        image: ImageReference,
+        auth: RegistryAuth | None,
+        silence: float,
     ) -> None:
         self.error: str | None = None
         self._client = client
         self._image = image
+        self._silence = silence
         # Never None: docker-py would look for credentials in the files of whoever runs it.
         self._auth = {"username": auth.username, "password": auth.password.reveal()} if auth else {}
         self._response: Any = None
+        self._closed = False
         self._queue: queue.SimpleQueue[Mapping[str, object] | None] = queue.SimpleQueue()
         # requests' hook gives the response, which docker-py keeps to itself; closing it is the
         # only way to make the engine stop pushing.
@@ -124,16 +148,26 @@ class _Push:
         threading.Thread(target=self._read, name="push", daemon=True).start()
 
     def events(self, token: CancelToken) -> Iterator[Mapping[str, object]]:
-        """What the engine says, to the end. Raises Stopped."""
+        """What the engine says, to the end or until it has said nothing new for too long.
+
+        Raises Stopped.
+        """
+        news: dict[object, Mapping[str, object]] = {}
+        quiet_since = time.monotonic()
         while True:
+            token.check()
+            if time.monotonic() - quiet_since > self._silence:
+                self.error = f"no progress within {self._silence:g} s"
+                return
             try:
                 event = self._queue.get(timeout=0.1)
             except queue.Empty:
-                token.check()
                 continue
             if event is None:
                 return
-            token.check()
+            if news.get(event.get("id")) != event:
+                news[event.get("id")] = event
+                quiet_since = time.monotonic()
             yield event
 
     def close(self) -> None:
@@ -141,6 +175,7 @@ class _Push:
         from docker.errors import DockerException  # noqa: PLC0415
         from docker.types.daemon import CancellableStream  # noqa: PLC0415
 
+        self._closed = True
         response = self._response
         if response is not None:
             with contextlib.suppress(DockerException, OSError, AttributeError):
@@ -148,12 +183,10 @@ class _Push:
 
     def _remember(self, response: Any, *_: object, **__: object) -> None:
         self._response = response
+        if self._closed:  # hung up before there was anything to hang up
+            self.close()
 
     def _read(self) -> None:
-        from docker.errors import DockerException  # noqa: PLC0415
-        from requests import RequestException  # noqa: PLC0415
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
         try:
             for event in self._client.push(
                 self._image.name,
@@ -163,7 +196,7 @@ class _Push:
                 decode=True,
             ):
                 self._queue.put(event)
-        except (DockerException, RequestException, HTTPError, OSError, ValueError) as error:
-            self.error = f"{type(error).__name__}: {error}"
+        except Exception as error:  # noqa: BLE001  (of several libraries; told by who waits for it)
+            self.error = self.error or f"{type(error).__name__}: {error}"
         finally:
             self._queue.put(None)

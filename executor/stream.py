@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from builder_framework.protocol import Reason
@@ -46,6 +46,24 @@ _ENGINE = re.compile(
     re.IGNORECASE,
 )
 
+# What a server or the way to it does for a while: statuses, and what Go calls the rest.
+_NOT_NOW = re.compile(
+    r"\b(?:408|425|429|5\d\d)\b|too ?many ?requests|"
+    r"connection re(?:set|fused)|broken pipe|\bEOF\b|time(?:d )?-?out|deadline exceeded|"
+    r"no such host|server misbehaving|no route to host|network is unreachable|"
+    r"temporary failure|temporarily unavailable|failed size validation",
+    re.IGNORECASE,
+)
+# What stays wrong however often it is tried.
+_FOR_GOOD = re.compile(
+    r"x509|certificate|gave HTTP response to HTTPS client|\binvalid reference format\b|"
+    r"(?:manifest|name|tag) (?:invalid|unknown)|unsupported|quota|immutable|"
+    r"\b(?:400|404|405|409|413|415|422)\b",
+    re.IGNORECASE,
+)
+_WRONG_PASSWORD = re.compile(r"\b401\b|incorrect username or password", re.IGNORECASE)
+_NO_SUCH_HOST = re.compile(r"no such host", re.IGNORECASE)
+
 _DENIED = re.compile(
     r"denied|unauthorized|authentication required|no basic auth|insufficient_scope|"
     r"authorization failed|failed to authorize|incorrect username or password|"
@@ -59,10 +77,16 @@ _PUSHED = re.compile(r"\S+: digest: (?P<digest>sha256:[0-9a-f]{64}) size: \d+")
 
 @dataclass(frozen=True)
 class Failure:
-    """Why it failed: `reason` for programs, the sentence for people."""
+    """Why it failed: `reason` for programs, the sentence for people.
+
+    `transient`: whether another try may succeed; None leaves that to the reason. `no_such_host`:
+    the name server knows no such server, for now or for ever.
+    """
 
     reason: Reason
     message: str
+    transient: bool | None = None
+    no_such_host: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,16 +146,35 @@ def build_failure(state: BuildState, exit_code: int) -> Failure:
     if exited:
         return Failure(Reason.STEP_FAILED, f"{step or 'RUN'}: {exited['how']}")
     if _FROM.match(step):
-        return Failure(Reason.BASE_IMAGE_FAILED, f"a base image could not be had: {error}")
+        return _base_image_failure(error, texts)
     if _INSTRUCTION.match(step):
         return Failure(Reason.STEP_FAILED, f"{step}: {state.error}")
     if _DOCKERFILE.search(texts):
         return Failure(Reason.DOCKERFILE_INVALID, f"the Dockerfile is not valid: {error}")
     if _BASE_IMAGE.search(texts):
-        return Failure(Reason.BASE_IMAGE_FAILED, f"a base image could not be had: {error}")
+        return _base_image_failure(error, texts)
     if _ENGINE.search(texts):
         return Failure(Reason.ENGINE_FAILED, f"the Docker engine failed: {error}")
     return Failure(Reason.BUILD_FAILED, f"the build failed: {error}")
+
+
+def _base_image_failure(error: str, texts: str) -> Failure:
+    transient = bool(_NOT_NOW.search(texts)) and not _DENIED.search(texts)
+    return Failure(
+        Reason.BASE_IMAGE_FAILED, f"a base image could not be had: {error}", transient=transient
+    )
+
+
+def refused_login(failure: Failure, registries: Iterable[str]) -> Failure:
+    """`failure`, or what is behind it: these registries were given a password and refused it."""
+    told = failure.message
+    if (
+        failure.reason is Reason.BASE_IMAGE_FAILED
+        and _WRONG_PASSWORD.search(told)
+        and any(f"{registry}/" in told for registry in registries)
+    ):
+        return Failure(Reason.PUSH_DENIED, f"the registry refused registry_auth: {told}")
+    return failure
 
 
 @dataclass(frozen=True)
@@ -158,14 +201,23 @@ def fold_push(state: PushState, event: Mapping[str, object]) -> PushState:
 
 
 def push_failure(error: str) -> Failure:
-    """Why a push failed, from the engine's words."""
+    """Why a push failed, from the engine's words.
+
+    Transient unless known to be for good: a push is repeated without building again, and nobody
+    knows all that may be said of a broken connection.
+    """
     if _NO_SPACE.search(error):
         return Failure(Reason.DISK_FULL, f"a disk is full: {error}")
     if _DENIED.search(error):
         return Failure(
             Reason.PUSH_DENIED, f"the registry refused the credentials, or wants some: {error}"
         )
-    return Failure(Reason.PUSH_FAILED, f"the image could not be pushed: {error}")
+    return Failure(
+        Reason.PUSH_FAILED,
+        f"the image could not be pushed: {error}",
+        transient=bool(_NOT_NOW.search(error)) or not _FOR_GOOD.search(error),
+        no_such_host=bool(_NO_SUCH_HOST.search(error)),
+    )
 
 
 def push_progress(event: Mapping[str, object]) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from builder_framework.errors import ProtocolError
 from builder_framework.protocol import (
     BuildSpec,
+    LeaseAnswer,
     Outcome,
     Reason,
     Report,
@@ -21,6 +22,7 @@ from builder_framework.protocol import (
 )
 from executor.cancel import CancelToken, Stop
 from executor.engine import Engines
+from executor.lease import LeaseDesk
 from executor.log import FORMATTER, BuildLog
 from executor.pipeline import Pipeline
 from executor.reporter import Reporter, Send
@@ -31,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 class Task:
     """A build with a thread of its own. `ended` is called once, in that thread, when all is over:
-    the terminal update was handed over and the workspace is gone.
+    the terminal update was handed over and the workspace is gone. `ask` sends a message to the
+    framework; it may raise as `LeaseDesk` expects.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Task:
         sandbox: Path,
         engines: Engines,
         send: Send,
+        ask: Callable[[bytes], None],
         ended: Callable[[], None],
     ) -> None:
         self.task_id = task_id
@@ -50,6 +54,7 @@ class Task:
         self._ended = ended
         self._token = CancelToken()
         self._log: BuildLog | None = None
+        self._desk = LeaseDesk(task_id, ask)
         self._reporter = Reporter(task_id, send, self._before_end)
         self._thread = threading.Thread(target=self._run, name=f"task {task_id}", daemon=True)
 
@@ -71,6 +76,10 @@ class Task:
         watchdog = threading.Timer(max(0.5, grace - 1.0), self._give_up)
         watchdog.daemon = True
         watchdog.start()
+
+    def lease_answered(self, answer: LeaseAnswer) -> None:
+        """The framework has answered whether this build may publish."""
+        self._desk.answer(answer)
 
     def join(self, seconds: float) -> bool:
         """Wait for its end; False if it goes on."""
@@ -105,7 +114,13 @@ class Task:
         with workspace() as space:
             try:
                 report = Pipeline(
-                    spec, space, log, self._token, self._engines, self._reporter.progress
+                    spec,
+                    space,
+                    log,
+                    self._token,
+                    self._engines,
+                    self._reporter.progress,
+                    self._desk,
                 ).run()
             finally:
                 space.drop_secrets()

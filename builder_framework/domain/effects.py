@@ -39,4 +39,17 @@ class CollectLog:
     build_id: str
 
 
-Effect = Launch | Kill | ShutdownExecutor | CollectLog
+@dataclass(frozen=True)
+class AnswerLease:
+    """Tell an executor whether its attempt may publish, and for how many `seconds`."""
+
+    task_id: str
+    executor_id: str
+    agent_id: str
+    nonce: str
+    granted: bool
+    seconds: float = 0.0
+    message: str = ""
+
+
+Effect = Launch | Kill | ShutdownExecutor | CollectLog | AnswerLease

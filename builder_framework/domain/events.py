@@ -103,6 +103,16 @@ class TaskUnreachable:
 
 
 @dataclass(frozen=True)
+class LeaseRequested:
+    """The executor asks whether it may publish `digest`; see `protocol.LeaseRequest`."""
+
+    attempt: int
+    nonce: str
+    digest: str
+    replaces: str | None = None
+
+
+@dataclass(frozen=True)
 class CancelRequested:
     """Somebody wants the build to end."""
 
@@ -162,6 +172,7 @@ TaskEvent = (
     | TaskLost
     | TaskMissing
     | TaskUnreachable
+    | LeaseRequested
 )
 TimerEvent = (
     QueueExpired | StagingExpired | RunExpired | KillRetryDue | StopExpired | UnreachableExpired

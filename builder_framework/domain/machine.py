@@ -12,15 +12,19 @@ from dataclasses import replace
 from typing import Any
 
 from builder_framework.domain import events as ev
+from builder_framework.domain import leases
 from builder_framework.domain import transitions as on
-from builder_framework.domain.model import Build
-from builder_framework.domain.states import TERMINAL, State
-from builder_framework.domain.transitions import (
+from builder_framework.domain.changes import (
     Handler,
     InvalidTransitionError,
     MachinePolicy,
     Step,
+    is_current,
+    kill,
+    stop_of,
 )
+from builder_framework.domain.model import Build
+from builder_framework.domain.states import TERMINAL, State
 
 __all__ = [
     "IGNORED",
@@ -45,7 +49,7 @@ def step(build: Build | None, event: ev.Event, now: float, policy: MachinePolicy
         return Step(
             Build(event.build_id, event.request, event.owner, created_at=now, state_since=now)
         )
-    if isinstance(event, ev.TaskEvent) and not on.is_current(build, event.attempt):
+    if isinstance(event, ev.TaskEvent) and not is_current(build, event.attempt):
         return _stale(build, event)
     cell = TABLE[build.state][type(event)]
     if cell is None:
@@ -58,11 +62,12 @@ def step(build: Build | None, event: ev.Event, now: float, policy: MachinePolicy
 
 def _stale(build: Build, event: ev.TaskEvent) -> Step:
     """Late news of an older attempt: end its task if it runs, change nothing."""
-    if not isinstance(event, (ev.TaskSeen, ev.TaskProgressed)):
-        return Step(build)
     for attempt in build.attempts:
         if attempt.number == event.attempt:
-            return Step(build, (on.kill(attempt),))
+            if isinstance(event, ev.LeaseRequested):
+                return leases.refuse_stale(build, attempt, event)
+            if isinstance(event, (ev.TaskSeen, ev.TaskProgressed)):
+                return Step(build, (kill(attempt),))
     return Step(build)
 
 
@@ -89,16 +94,17 @@ _QUEUED: Row = {
     ev.Placed: on.place,
     ev.TaskSeen: on.still_there,
     ev.TaskProgressed: on.still_there,
-    ev.TaskSucceeded: IGNORED,
+    ev.TaskSucceeded: on.succeeded_after_all,
     ev.TaskFailed: IGNORED,
     ev.TaskKilled: IGNORED,
     ev.TaskNeverStarted: IGNORED,
     ev.TaskLost: IGNORED,
     ev.TaskMissing: IGNORED,
     ev.TaskUnreachable: IGNORED,
+    ev.LeaseRequested: leases.refuse_over,
     ev.CancelRequested: on.cancel_queued,
     ev.QueueExpired: on.queue_expired,
-    ev.LogStarted: IGNORED,
+    ev.LogStarted: on.log_started,
     ev.LogCompleted: IGNORED,
 }
 
@@ -111,10 +117,11 @@ _STAGING: Row = {
     ev.TaskSucceeded: on.succeeded,
     ev.TaskFailed: on.failed,
     ev.TaskKilled: on.killed,
-    ev.TaskNeverStarted: on.task_invalid,
+    ev.TaskNeverStarted: on.never_started,
     ev.TaskLost: on.lost,
     ev.TaskMissing: on.missing,
     ev.TaskUnreachable: on.unreachable,
+    ev.LeaseRequested: leases.grant,
     ev.CancelRequested: on.cancel_task,
     ev.StagingExpired: on.staging_expired,
     ev.LogStarted: on.log_started,
@@ -131,6 +138,8 @@ _RUNNING: Row = {
 _UNREACHABLE: Row = {
     **_RUNNING,
     ev.TaskSeen: on.back,
+    # Asked again once the agent's own news that it is back was heard.
+    ev.LeaseRequested: IGNORED,
     ev.RunExpired: on.run_expired_unreachable,
     ev.UnreachableExpired: on.unreachable_expired,
 }
@@ -142,13 +151,14 @@ _CANCELLING: Row = {
     ev.TaskSeen: on.seen_cancelling,
     ev.TaskProgressed: on.progressed_cancelling,
     ev.TaskSucceeded: on.succeeded,
-    ev.TaskFailed: on.failed,
+    ev.TaskFailed: on.failed_stopping,
     ev.TaskKilled: on.stopped,
     ev.TaskNeverStarted: on.stopped,
     ev.TaskLost: on.stopped,
     ev.TaskMissing: on.stopped,
     # The kill is repeated until the agent is back or the stop expires.
     ev.TaskUnreachable: IGNORED,
+    ev.LeaseRequested: leases.refuse_stopping,
     ev.CancelRequested: IGNORED,
     ev.KillRetryDue: on.kill_again,
     ev.StopExpired: on.stop_expired,
@@ -169,6 +179,7 @@ _OVER: Row = {
     ev.TaskLost: IGNORED,
     ev.TaskMissing: IGNORED,
     ev.TaskUnreachable: IGNORED,
+    ev.LeaseRequested: leases.refuse_over,
     ev.CancelRequested: IGNORED,
     ev.LogStarted: on.log_started,
     ev.LogCompleted: on.log_completed,
@@ -189,13 +200,15 @@ def next_timer(build: Build, policy: MachinePolicy) -> tuple[float, ev.TimerEven
     """When the build's next clock runs out and what happened then; None when none runs."""
     attempt = build.current
     if build.state is State.QUEUED:
-        return build.created_at + build.request.queue_ttl, ev.QueueExpired()
+        ran = attempt is not None and attempt.running_at is not None
+        since = build.state_since if ran else build.created_at
+        return since + build.request.queue_ttl, ev.QueueExpired()
     if build.terminal or attempt is None:
         return None
     if build.state is State.STAGING:
         return attempt.placed_at + policy.staging_timeout, ev.StagingExpired()
     if build.state is State.CANCELLING:
-        stop = on.stop_of(build)
+        stop = stop_of(build)
         expires = stop.requested_at + policy.stop_timeout
         retry = stop.killed_at + policy.kill_retry
         return (retry, ev.KillRetryDue()) if retry < expires else (expires, ev.StopExpired())

@@ -180,6 +180,7 @@ class Build:
     """One accepted request and its whole story. Only `machine.step` makes the next one.
 
     `version` counts changes, for the store's compare-and-set. `not_before`: do not place earlier.
+    `failures`: attempts that the surroundings failed; see `retry`.
     """
 
     id: str
@@ -196,7 +197,7 @@ class Build:
     not_before: float = 0.0
     state_since: float = 0.0
     ended_at: float | None = None
-    launch_failures: int = 0
+    failures: int = 0
     log_complete: bool = False
     version: int = 0
 

@@ -31,6 +31,7 @@ class RefusalReason(str, enum.Enum):
     MEM = "insufficient_mem"
     DISK = "insufficient_disk"
     SLOTS = "no_free_slot"
+    AVOIDED = "agent_avoided"
 
 
 class Operator(str, enum.Enum):
@@ -74,13 +75,15 @@ class Offer:
 class QueuedBuild:
     """What matching needs to know of a build, the executor's own resources included.
 
-    `duration`: seconds that the build may take, for maintenance windows.
+    `duration`: seconds that the build may take, for maintenance windows. `avoid`: ids of agents on
+    which attempts failed lately.
     """
 
     build_id: str
     resources: Resources
     duration: float
     constraints: tuple[Constraint, ...] = ()
+    avoid: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,8 @@ def refusal(build: QueuedBuild, offer: Offer, left: Resources, now: float) -> st
         return RefusalReason.MEM.value
     if needs.disk > left.disk + _EPSILON:
         return RefusalReason.DISK.value
+    if offer.agent_id in build.avoid:
+        return RefusalReason.AVOIDED.value
     return None
 
 

@@ -1,29 +1,54 @@
 """Which attempts are worth another one, and when.
 
-Only an attempt that certainly never started is repeated: a task that may have run may also have
-pushed, and repeating that needs fencing.
+Repeated is what the surroundings did: agents, executors, engines, networks, registries. What the
+Dockerfile, the repository or the credentials did would only happen again. Publishing twice is kept
+apart by leases (`domain.leases`), so an attempt that may still run does no harm.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-_FIRST_BACKOFF = 1.0
-_LONGEST_BACKOFF = 60.0
+from builder_framework.domain.model import Build
+from builder_framework.protocol import Reason, Report
+
+SURROUNDINGS = frozenset(
+    {
+        Reason.AGENT_LOST,
+        Reason.EXECUTOR_LOST,
+        # Not by us: an agent that is drained kills its tasks, and so does an executor's SHUTDOWN.
+        Reason.KILLED_BY_OPERATOR,
+        Reason.LAUNCH_FAILED,
+        Reason.LAUNCH_TIMEOUT,
+        Reason.OFFER_LOST,
+        Reason.RESULT_LOST,
+    }
+)
+"""Reasons found by the framework that say nothing about the build itself."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """`max_launch_failures`: how many times in a row a task may fail to start (≥ 1)."""
+    """Waits in seconds. `publish_attempts`: further ones for a build whose image is in the
+    registry already, because only its tags are missing.
+    """
 
-    max_launch_failures: int = 3
+    first_backoff: float = 2.0
+    longest_backoff: float = 120.0
+    publish_attempts: int = 3
 
 
-def may_relaunch(policy: RetryPolicy, launch_failures: int) -> bool:
-    """Whether a build whose task failed to start `launch_failures` times gets another attempt."""
-    return launch_failures < policy.max_launch_failures
+def is_repeatable(reason: Reason, report: Report | None) -> bool:
+    """Whether a failed attempt says nothing about the next one."""
+    return reason in SURROUNDINGS or (report is not None and report.transient)
 
 
-def backoff(launch_failures: int) -> float:
+def may_retry(policy: RetryPolicy, build: Build, failures: int) -> bool:
+    """Whether a build of which `failures` attempts failed gets another one."""
+    extra = policy.publish_attempts if build.pinned is not None else 0
+    return failures < build.request.max_attempts + extra
+
+
+def backoff(policy: RetryPolicy, failures: int) -> float:
     """Seconds to wait before the attempt after the given number (≥ 1) of failures."""
-    return min(_FIRST_BACKOFF * 2.0 ** min(launch_failures - 1, 16), _LONGEST_BACKOFF)
+    return min(policy.first_backoff * 2.0 ** min(failures - 1, 16), policy.longest_backoff)

@@ -8,6 +8,7 @@ kill and reconcile without agent ids; ask for GPU agents; miss a half-open strea
 
 from __future__ import annotations
 
+import base64
 import logging
 import random
 import signal
@@ -22,7 +23,7 @@ _sigint = signal.getsignal(signal.SIGINT)
 import pymesos.process  # noqa: E402
 from pymesos import MesosSchedulerDriver  # noqa: E402
 
-from builder_framework import codec  # noqa: E402
+from builder_framework import codec, failpoints  # noqa: E402
 from builder_framework.errors import CallError, NotSubscribedError  # noqa: E402
 
 # pymesos takes SIGINT's handler at import, adds a second log handler, and interrupts the main
@@ -201,7 +202,9 @@ class SchedulerDriver(MesosSchedulerDriver):  # type: ignore[misc]
                 raise NotSubscribedError(f"{kind} was not sent: {error}") from error
             try:
                 connection.request("POST", path, body=codec.encode(body), headers=headers)
+                failpoints.reach("T6.after", when=kind == "ACCEPT")
                 response = connection.getresponse()
+                failpoints.reach("T7.before", when=kind == "ACCEPT")
                 answer = response.read(4096).decode("utf-8", "replace")
             except (OSError, HTTPException) as error:
                 raise CallError(f"{kind} got no answer: {error!r}") from error
@@ -263,6 +266,17 @@ class SchedulerDriver(MesosSchedulerDriver):  # type: ignore[misc]
         self._call(
             "SHUTDOWN",
             shutdown={"executor_id": {"value": executor_id}, "agent_id": {"value": agent_id}},
+        )
+
+    def message(self, executor_id: str, agent_id: str, data: bytes) -> None:
+        """Say something to an executor; nobody promises that it arrives."""
+        self._call(
+            "MESSAGE",
+            message={
+                "agent_id": {"value": agent_id},
+                "executor_id": {"value": executor_id},
+                "data": base64.b64encode(data).decode(),
+            },
         )
 
     def acknowledge(self, acknowledgement: Mapping[str, Any]) -> None:

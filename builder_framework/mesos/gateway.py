@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from builder_framework import failpoints
 from builder_framework.cluster import Launch, StatusUpdate
 from builder_framework.domain.offers import AgentOffer
 from builder_framework.errors import NotSubscribedError
@@ -40,7 +41,9 @@ class MesosCluster:
         tasks = [
             translate.task_info(launch, self._template, pool, checkpoints) for launch in launches
         ]
+        failpoints.reach("T6.before")
         self._driver.accept(ids, tasks, refuse_seconds)
+        failpoints.reach("T7.after")
 
     def _checkpoints(self, agent: AgentOffer) -> str | None:
         if self._work_dirs is None:
@@ -59,13 +62,20 @@ class MesosCluster:
         self._driver.suppress()
 
     def kill(self, task_id: str, agent_id: str | None) -> None:
+        failpoints.reach("T16.before")
         self._driver.kill(task_id, agent_id, self._template.grace_period)
+        failpoints.reach("T16.after")
 
     def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
         self._driver.shutdown_executor(executor_id, agent_id)
 
+    def message(self, executor_id: str, agent_id: str, data: bytes) -> None:
+        self._driver.message(executor_id, agent_id, data)
+
     def acknowledge(self, update: StatusUpdate) -> None:
+        failpoints.reach_in(update.state, "T10.before", "T13.before")
         self._driver.acknowledge(translate.acknowledgement(update))
+        failpoints.reach_in(update.state, "T10.after", "T13.after")
 
     def reconcile(self, tasks: Sequence[tuple[str, str]]) -> None:
         self._driver.reconcile(tasks)

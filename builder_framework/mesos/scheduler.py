@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from builder_framework import failpoints
 from builder_framework.cluster import ClusterInput, Disconnected, OffersReceived, Subscribed
 from builder_framework.mesos import translate
 from builder_framework.mesos.offerbook import OfferBook
@@ -58,7 +59,10 @@ class BuildScheduler:
 
     def statusUpdate(self, _driver: Any, message: Any) -> None:  # noqa: N802
         """News of a task; acknowledged by the service once stored."""
-        self._post(translate.status(message))
+        update = translate.status(message)
+        failpoints.reach_in(update.state, "T8.before", "T11.before")
+        self._post(update)
+        failpoints.reach_in(update.state, "T8.after", "T11.after")
 
     def broken(self, message: str) -> None:
         """The master ended the subscription for good."""
@@ -84,10 +88,10 @@ class BuildScheduler:
         log.info("executor %s on agent %s ended with %s", executor_id.value, agent_id.value, status)
 
     def frameworkMessage(  # noqa: N802
-        self, _driver: Any, executor_id: Any, _agent_id: Any, _data: Any
+        self, _driver: Any, executor_id: Any, agent_id: Any, message: Any
     ) -> None:
-        """Ours never send any."""
-        log.warning("executor %s sent an unexpected message", executor_id.value)
+        """An executor said something."""
+        self._post(translate.executor_message(executor_id, agent_id, message))
 
     def error(self, _driver: Any, message: Any) -> None:
         """The driver handles ERROR itself."""

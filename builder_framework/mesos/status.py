@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 RECONCILIATION = "REASON_RECONCILIATION"
 
+_FROM_THE_MASTER = frozenset({RECONCILIATION, "REASON_AGENT_REREGISTERED"})
+"""Reasons of the master's own word on how a task stands, which is without the executor's."""
+
 
 class Meaning(enum.Enum):
     """What a task state says, before its reason is looked at."""
@@ -65,7 +68,7 @@ class Blame(enum.Enum):
     INVALID = "the master refuses the task"
 
 
-# TaskStatus.Reason in mesos.proto (1.11.0).
+# TaskStatus.Reason in v1/mesos.proto (1.11.0): what mesos.proto calls SLAVE is AGENT there.
 REASONS: dict[str, Blame] = {
     "REASON_COMMAND_EXECUTOR_FAILED": Blame.EXECUTOR,
     "REASON_CONTAINER_LAUNCH_FAILED": Blame.NOT_STARTED,
@@ -87,13 +90,13 @@ REASONS: dict[str, Blame] = {
     "REASON_MASTER_DISCONNECTED": Blame.OFFER,
     "REASON_RECONCILIATION": Blame.NONE,
     "REASON_RESOURCES_UNKNOWN": Blame.OFFER,
-    "REASON_SLAVE_DISCONNECTED": Blame.AGENT,
-    "REASON_SLAVE_DRAINING": Blame.AGENT,
-    "REASON_SLAVE_REMOVED": Blame.AGENT,
-    "REASON_SLAVE_REMOVED_BY_OPERATOR": Blame.AGENT,
-    "REASON_SLAVE_REREGISTERED": Blame.NONE,
-    "REASON_SLAVE_RESTARTED": Blame.AGENT,
-    "REASON_SLAVE_UNKNOWN": Blame.AGENT,
+    "REASON_AGENT_DISCONNECTED": Blame.AGENT,
+    "REASON_AGENT_DRAINING": Blame.AGENT,
+    "REASON_AGENT_REMOVED": Blame.AGENT,
+    "REASON_AGENT_REMOVED_BY_OPERATOR": Blame.AGENT,
+    "REASON_AGENT_REREGISTERED": Blame.NONE,
+    "REASON_AGENT_RESTARTED": Blame.AGENT,
+    "REASON_AGENT_UNKNOWN": Blame.AGENT,
     "REASON_TASK_KILLED_DURING_LAUNCH": Blame.NONE,
     "REASON_TASK_CHECK_STATUS_UPDATED": Blame.NONE,
     "REASON_TASK_HEALTH_CHECK_STATUS_UPDATED": Blame.NONE,
@@ -120,10 +123,11 @@ _FAILURES: dict[Blame, Reason] = {
 def needs_result(update: StatusUpdate) -> bool:
     """Whether the task has ended but this update cannot say how.
 
-    The master answers reconciliation without `data`; the executor's last report then comes with
-    the agent's own update, or is read from the sandbox.
+    The master answers reconciliation, and tells of tasks whose agent was unreachable and is back,
+    without `data`; the executor's last report then comes with the agent's own update, or is read
+    from the sandbox.
     """
-    return STATES.get(update.state) is Meaning.ENDED and update.reason == RECONCILIATION
+    return STATES.get(update.state) is Meaning.ENDED and update.reason in _FROM_THE_MASTER
 
 
 def interpret(update: StatusUpdate, attempt: int) -> ev.TaskEvent:

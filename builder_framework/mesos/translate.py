@@ -15,7 +15,7 @@ from typing import Any
 
 from addict import Dict
 
-from builder_framework.cluster import Launch, StatusUpdate
+from builder_framework.cluster import ExecutorMessage, Launch, StatusUpdate
 from builder_framework.domain.model import Placement, Resources
 from builder_framework.domain.offers import Offer, Unavailability
 from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, GitSpec, encode_spec
@@ -49,6 +49,7 @@ class ExecutorTemplate:
     docker_socket: str = "/var/run/docker.sock"
     volume_driver: str = "local"
     volume_prefix: str = "builder-cache"
+    staging_tag: str = "builder-staging"
 
 
 def offer(message: Dict) -> tuple[Offer, tuple[RawResource, ...]]:
@@ -139,6 +140,11 @@ def status(message: Dict) -> StatusUpdate:
     )
 
 
+def executor_message(executor_id: Dict, agent_id: Dict, message: Any) -> ExecutorMessage:
+    """A framework message as a value; `message` is its data in base64."""
+    return ExecutorMessage(executor_id.value, agent_id.value, _bytes(message) or b"")
+
+
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
@@ -178,6 +184,8 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
         registry_auth=request.registry_auth,
         engine=template.engine,
         git_protocols=template.git_protocols,
+        staging_tag=template.staging_tag,
+        pinned=launch.build.pinned,
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import heapq
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from builder_framework import failpoints
 from builder_framework.cluster import StatusUpdate
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.effects import Effect
 from builder_framework.domain.model import Build
 from builder_framework.domain.notices import Announce, no_notices
+from builder_framework.domain.states import ON_AGENT, State
 from builder_framework.ports import Idempotency
+from builder_framework.service.hot import HotBuilds, queue_key
 from builder_framework.service.inputs import Reply
 from builder_framework.store.base import Change, KnownKey, Store
 
@@ -20,7 +24,7 @@ from builder_framework.store.base import Change, KnownKey, Store
 class Batch:
     """What one turn wants to change. Nothing of it is true before `store` returned."""
 
-    active: Mapping[str, Build]
+    active: HotBuilds
     database: Store
     now: float
     policy: machine.MachinePolicy
@@ -33,6 +37,7 @@ class Batch:
     acknowledge: list[StatusUpdate] = field(default_factory=list)
     replies: list[tuple[Reply, Build]] = field(default_factory=list)
     afterwards: list[Callable[[], None]] = field(default_factory=list)
+    rung: list[str] = field(default_factory=list)
 
     def get(self, build_id: str) -> Build:
         """The build as this turn sees it. Raises NotFoundError, StoreUnavailableError."""
@@ -50,6 +55,20 @@ class Batch:
             self.previous.setdefault(build_id, build)
             self.builds[build_id] = result.build
         return result.build
+
+    def queue(self) -> Iterator[Build]:
+        """Builds to place now, in order, as this turn sees them."""
+        changed = [build for build in self.builds.values() if build.state is State.QUEUED]
+        same = (build for build in self.active.queue() if build.id not in self.builds)
+        merged = heapq.merge(sorted(changed, key=queue_key), same, key=queue_key)
+        return (build for build in merged if build.not_before <= self.now)
+
+    def on_agent(self) -> Iterator[Build]:
+        """Builds whose newest attempt may have a task, as this turn sees them."""
+        for build_id, build in self.active.on_agent().items():
+            if build_id not in self.builds:
+                yield build
+        yield from (build for build in self.builds.values() if build.state in ON_AGENT)
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:
         """What an idempotency key was used for, this turn's submissions included."""
@@ -72,4 +91,13 @@ class Batch:
             for build_id, build in self.builds.items()
         ]
         if changes:
+            told = any(change.deliveries for change in changes)
+            self._reach("T9.before", "T12.before")
+            failpoints.reach("T14.before", when=told)
             self.database.apply(changes)
+            self._reach("T9.after", "T12.after")
+            failpoints.reach("T14.after", when=told)
+
+    def _reach(self, running: str, over: str) -> None:
+        for build in self.builds.values():
+            failpoints.reach_in(build.state, running, over)

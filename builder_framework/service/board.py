@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from builder_framework.domain.model import Build, Resources
 from builder_framework.domain.offers import QueuedBuild, RefusalReason
-from builder_framework.domain.states import State
 from builder_framework.ports import Refusal, Waiting
 
 _SENTENCES = {
@@ -18,19 +17,15 @@ _SENTENCES = {
     RefusalReason.MEM.value: "have too little memory free",
     RefusalReason.DISK.value: "have too little disk free",
     RefusalReason.SLOTS.value: "have no build slot free",
+    RefusalReason.AVOIDED.value: "are avoided for now, because attempts failed there",
 }
 
 
-def queue_order(builds: Iterable[Build]) -> list[Build]:
-    """Queued builds: higher priority first, then who came first."""
-    queued = (build for build in builds if build.state is State.QUEUED)
-    return sorted(queued, key=lambda build: (-build.request.priority, build.created_at, build.id))
-
-
-def to_match(build: Build, overhead: Resources) -> QueuedBuild:
+def to_match(build: Build, overhead: Resources, avoid: frozenset[str] = frozenset()) -> QueuedBuild:
     """What matching needs of a build; the executor takes `overhead` on top."""
     request = build.request
-    return QueuedBuild(build.id, request.resources + overhead, request.timeout, request.constraints)
+    needs = request.resources + overhead
+    return QueuedBuild(build.id, needs, request.timeout, request.constraints, avoid)
 
 
 @dataclass

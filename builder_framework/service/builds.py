@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from builder_framework import failpoints
 from builder_framework.cluster import Cluster, Sandboxes
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, BuildRequest, new_build_id
@@ -21,7 +22,6 @@ from builder_framework.ports import (
     Readiness,
     Watch,
 )
-from builder_framework.service.board import queue_order
 from builder_framework.service.collect import LogCollector, ResultFetcher
 from builder_framework.service.core import Hooks, Loop
 from builder_framework.service.desk import LoopPolicy
@@ -104,6 +104,7 @@ class BuildService:
         event = ev.Submitted(new_build_id(), request, owner)
         self._loop.post(Submit(event, idempotency, reply))
         build = self._answer(reply)
+        failpoints.reach("T2.after", when=reply.fresh)
         return self._view(build), reply.fresh
 
     def get(self, build_id: str) -> BuildView:
@@ -111,8 +112,7 @@ class BuildService:
 
     def list(self, query: ListQuery) -> Page:
         builds, cursor = self._parts.store.list(query)
-        positions = self._positions()
-        return Page(tuple(self._view(build, positions) for build in builds), cursor)
+        return Page(tuple(map(self._view, builds)), cursor)
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         reply = Reply()
@@ -169,14 +169,10 @@ class BuildService:
         if build.current is not None:
             self._results.fetch(build_id, build.current)
 
-    def _positions(self) -> dict[str, int]:
-        queue = queue_order(list(self._loop.active.values()))
-        return {build.id: number for number, build in enumerate(queue, start=1)}
-
-    def _view(self, build: Build, positions: dict[str, int] | None = None) -> BuildView:
+    def _view(self, build: Build) -> BuildView:
         waiting = None
         if build.state is State.QUEUED:
-            position = (positions or self._positions()).get(build.id, 1)
+            position = self._loop.active.positions().get(build.id, 1)
             waiting = self._loop.board.waiting(
                 build, position, subscribed=self._loop.subscribed, now=self._clock()
             )

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from builder_framework import failpoints
 from builder_framework.cluster import Sandboxes
 from builder_framework.domain import events as ev
+from builder_framework.domain.changes import is_current
 from builder_framework.domain.model import Attempt, Build
 from builder_framework.errors import (
     BuilderError,
@@ -17,6 +19,7 @@ from builder_framework.errors import (
     StoreUnavailableError,
 )
 from builder_framework.mesos.status import from_report
+from builder_framework.ports import Watch
 from builder_framework.protocol import (
     Reason,
     Report,
@@ -29,9 +32,13 @@ from builder_framework.service.logs import Bell, LogStore
 log = logging.getLogger(__name__)
 
 _POLL = 0.4
+# Of a log that says nothing new and that nobody looks at: a hundred builds cost the agents little.
+_IDLE_POLL = 3.0
 _POLL_AFTER_ERROR = 2.0
 # An agent that restarts is back within this time; one that does not has lost its files.
 _PATIENCE = 60.0
+# The log of the attempt that follows is worth more.
+_PATIENCE_IF_REPEATED = 5.0
 _RESULT_PATIENCE = 20.0
 
 Apply = Callable[[str, ev.Event], Build | None]
@@ -73,8 +80,8 @@ class LogCollector:
         try:
             while not self._stopping.is_set():
                 try:
-                    self._follow_attempt(build_id)
-                    return
+                    if self._follow_build(build_id):
+                        return
                 except StoreUnavailableError as error:  # noqa: PERF203 (it waits anyway)
                     log.warning("log of build %s has to wait: %s", build_id, error)
                     self._stopping.wait(_POLL_AFTER_ERROR)
@@ -84,53 +91,98 @@ class LogCollector:
             with self._lock:
                 self._following.discard(build_id)
 
-    def _follow_attempt(self, build_id: str) -> None:
-        """Collect the current attempt's log to its end."""
-        build = self._get(build_id)
-        attempt = build.current
-        base = self._base(build, attempt) if attempt else None
-        if attempt is None or base is None:
-            return
-        patience = time.monotonic() + _PATIENCE
+    def _follow_build(self, build_id: str) -> bool:
+        """Collect the logs of all attempts, one after the other. Whether that is done."""
+        copied = 0
+        with self._bell.watch(build_id) as watch:
+            while not self._stopping.is_set():
+                build = self._get(build_id)
+                attempt = _next_log(build, copied)
+                if attempt is not None:
+                    if self._copy_all(build, attempt, watch):
+                        copied = attempt.number
+                elif build.terminal:
+                    self._apply(build_id, ev.LogCompleted())
+                    return True
+                else:
+                    watch.wait(_IDLE_POLL)
+        return False
+
+    def _rest(self, build_id: str, watch: Watch) -> None:
+        """Wait for the build's next change; not long when somebody looks at it."""
+        watched = self._bell.watches(build_id) > 1
+        watch.wait(_POLL if watched else _IDLE_POLL)
+
+    def _copy_all(self, build: Build, attempt: Attempt, watch: Watch) -> bool:
+        """Copy an attempt's log to its end, while it grows. False: it could not begin yet."""
+        base = self._base(build, attempt)
+        if base is None:
+            return False
+        heard = time.monotonic()
         while not self._stopping.is_set():
             # Asked before reading: what is read after the end was seen is the rest.
-            now = self._get(build_id)
-            over = now.terminal or now.current is None or now.current.number != attempt.number
+            now = self._get(build.id)
+            over = _ended(now, attempt.number)
             try:
-                more = self._copy(build_id, attempt, base)
-                patience = time.monotonic() + _PATIENCE
+                more = self._copy(build.id, attempt, base)
+                heard = time.monotonic()
             except SandboxError as error:
-                if over and (not error.recoverable or time.monotonic() > patience):
+                newest = is_current(now, attempt.number)
+                patience = _PATIENCE if newest else _PATIENCE_IF_REPEATED
+                if over and (not error.recoverable or time.monotonic() - heard > patience):
                     log.info("log of task %s ends here: %s", attempt.task_id, error)
-                    break
-                self._stopping.wait(_POLL_AFTER_ERROR if error.recoverable else _POLL)
+                    return True
+                if error.recoverable:
+                    self._stopping.wait(_POLL_AFTER_ERROR)
+                else:
+                    self._rest(build.id, watch)
                 continue
             if over and not more:
-                break
+                return True
             if not more:
-                self._stopping.wait(_POLL)
-        else:
-            return
-        # Ignored for a build that waits for another attempt.
-        self._apply(build_id, ev.LogCompleted())
+                self._rest(build.id, watch)
+        return False
 
     def _base(self, build: Build, attempt: Attempt) -> int | None:
         """Where the attempt's log begins in the build's; stored before its first byte."""
-        if attempt.log_offset is None:
-            offset = self._logs.size(build.id)
-            changed = self._apply(build.id, ev.LogStarted(attempt.number, offset))
-            attempts = changed.attempts if changed else ()
-            return next((a.log_offset for a in attempts if a.number == attempt.number), None)
-        return attempt.log_offset
+        if attempt.log_offset is not None:
+            return attempt.log_offset
+        if attempt.number > 1:
+            place = attempt.placement.hostname
+            self._logs.append(build.id, f"\n== Attempt {attempt.number} on {place}\n".encode())
+        offset = self._logs.size(build.id)
+        changed = self._apply(build.id, ev.LogStarted(attempt.number, offset))
+        attempts = changed.attempts if changed else ()
+        return next((a.log_offset for a in attempts if a.number == attempt.number), None)
 
     def _copy(self, build_id: str, attempt: Attempt, base: int) -> bool:
         """Copy the next piece. Whether there may be more right now."""
         offset = self._logs.size(build_id) - base
         piece = self._sandboxes.read(attempt, log_file_name(attempt.task_id), offset)
         if piece:
+            failpoints.reach("T20.before")
             self._logs.append(build_id, piece)
+            failpoints.reach("T20.after")
             self._bell.ring(build_id)
         return bool(piece)
+
+
+def _next_log(build: Build, copied: int) -> Attempt | None:
+    """The attempt whose log is to be copied now, after those up to number `copied`.
+
+    After a restart that is the last one of which a part was stored; those before it are complete.
+    """
+    begun = max((a.number for a in build.attempts if a.log_offset is not None), default=0)
+    for attempt in build.attempts:
+        started = attempt.running_at is not None or not attempt.live
+        if attempt.number > copied and attempt.number >= begun and started:
+            return attempt
+    return None
+
+
+def _ended(build: Build, number: int) -> bool:
+    """Whether an attempt says nothing more."""
+    return any(a.number == number and not a.live for a in build.attempts)
 
 
 class ResultFetcher:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from builder_framework import cluster as cl
+from builder_framework import failpoints
 from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, parse_task_id
 from builder_framework.domain.notices import Announce, no_notices
-from builder_framework.domain.states import ON_AGENT, State
+from builder_framework.domain.states import State
 from builder_framework.errors import (
     BuilderError,
     ConflictError,
@@ -33,11 +34,14 @@ from builder_framework.errors import (
 )
 from builder_framework.mesos import status
 from builder_framework.mesos.reconcile import Reconciliation
+from builder_framework.protocol import LeaseAnswer, decode_lease_request, encode_lease
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard
 from builder_framework.service.desk import LoopPolicy, OfferDesk
 from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.hot import HotBuilds
 from builder_framework.service.inputs import Cancel, Happened, Input, LaunchUnsure, Submit
+from builder_framework.service.story import tell
 from builder_framework.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -81,7 +85,7 @@ class Loop:
         self._reconciliation = Reconciliation()
         self.board = WaitingBoard()
         self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
-        self.active: dict[str, Build] = {}
+        self.active = HotBuilds(policy.machine)
         self.subscribed = False
         self.framework_id: str | None = None
 
@@ -89,7 +93,8 @@ class Loop:
 
     def start(self, unfinished: list[Build]) -> None:
         """Take over the builds that are not over and begin."""
-        self.active = {build.id: build for build in unfinished if not build.terminal}
+        for build in unfinished:
+            self.active.put(build)
         self._thread.start()
 
     def stop(self) -> None:
@@ -156,30 +161,41 @@ class Loop:
     def _handle(self, item: Input, batch: Batch) -> None:
         """One faulty input must not take the others with it."""
         try:
-            match item:
-                case Submit():
-                    self._on_submit(item, batch)
-                case Cancel():
-                    self._on_cancel(item, batch)
-                case Happened():
-                    build = batch.step(item.build_id, item.event)
-                    if item.reply is not None:
-                        batch.replies.append((item.reply, build))
-                case cl.StatusUpdate():
-                    self._on_status(item, batch)
-                case cl.OffersReceived():
-                    self._desk.receive(item.offers, batch.now)
-                case cl.Subscribed():
-                    self._on_subscribed(item, batch)
-                case cl.Disconnected():
-                    self._on_disconnected()
-                case LaunchUnsure():
-                    self._on_launch_unsure(item, batch)
+            if isinstance(item, cl.ClusterInput):
+                self._hear(item, batch)
+            else:
+                self._do(item, batch)
         except BuilderError as error:
             self._refuse(item, error)
         except Exception:
             log.exception("%s was not taken in", type(item).__name__)
             self._refuse(item, BuilderError("an unexpected error; the log tells more"))
+
+    def _do(self, item: Submit | Cancel | Happened | LaunchUnsure, batch: Batch) -> None:
+        match item:
+            case Submit():
+                self._on_submit(item, batch)
+            case Cancel():
+                self._on_cancel(item, batch)
+            case Happened():
+                build = batch.step(item.build_id, item.event)
+                if item.reply is not None:
+                    batch.replies.append((item.reply, build))
+            case LaunchUnsure():
+                self._on_launch_unsure(item, batch)
+
+    def _hear(self, item: cl.ClusterInput, batch: Batch) -> None:
+        match item:
+            case cl.StatusUpdate():
+                self._on_status(item, batch)
+            case cl.ExecutorMessage():
+                self._on_message(item, batch)
+            case cl.OffersReceived():
+                self._desk.receive(item.offers, batch.now)
+            case cl.Subscribed():
+                self._on_subscribed(item, batch)
+            case cl.Disconnected():
+                self._on_disconnected()
 
     def _refuse(self, item: Input, error: BuilderError) -> None:
         if isinstance(item, (Submit, Cancel, Happened)) and item.reply is not None:
@@ -194,7 +210,9 @@ class Loop:
             again.start()
 
     def _give_up(self, batch: Batch, items: list[Input], error: BuilderError) -> None:
-        """Nothing happened; nobody waits in vain, and no offer is forgotten."""
+        """Nothing happened; nobody waits in vain, and no offer or clock is forgotten."""
+        for build_id in batch.rung:
+            self.active.wind(build_id)
         for item in items:
             if isinstance(item, (Submit, Cancel, Happened)):
                 self._refuse(item, error)
@@ -206,29 +224,32 @@ class Loop:
     def _commit(self, batch: Batch) -> None:
         """It is stored: now it is true, and may be told and acted upon."""
         for build_id, build in batch.builds.items():
-            if build.terminal:
-                self.active.pop(build_id, None)
-            else:
-                self.active[build_id] = build
+            failpoints.reach("T3.before", when=batch.previous[build_id] is None)
+            self.active.put(build)
             if build.state is not State.QUEUED:
                 self.board.forget(build_id)
-            _tell(batch.previous[build_id], build)
+            tell(batch.previous[build_id], build)
+            failpoints.reach("T3.after", when=batch.previous[build_id] is None)
         for reply, build in batch.replies:
             # As it is at the end of the turn; nothing is read here, where nothing may fail.
             reply.build = batch.builds.get(build.id, build)
             reply.resolve()
         for update in batch.acknowledge:
             self._dispatcher.call(partial(self._cluster.acknowledge, update))
+        self._desk.learn(batch)
         self._desk.launch(batch)
         for effect in batch.effects:
             self._carry_out(effect)
         for then in batch.afterwards:
             then()
+        for build_id in batch.rung:
+            self.active.wind(build_id)
         for build_id in batch.builds:
             self._hooks.changed(build_id)
         if self.subscribed:
             self._desk.steer(batch)
             for tasks in self._reconciliation.due(batch.now):
+                failpoints.reach("T19.before", when=bool(tasks))
                 self._dispatcher.call(partial(self._cluster.reconcile, tasks))
 
     # -- inputs --------------------------------------------------------------------------------
@@ -246,6 +267,7 @@ class Loop:
             batch.replies.append((item.reply, batch.get(known.build_id)))
             return
         build = batch.step(item.event.build_id, item.event)
+        failpoints.reach("T2.before")
         if key is not None:
             batch.use_key(owner, item.event.build_id, key)
         batch.replies.append((item.reply, build))
@@ -261,7 +283,9 @@ class Loop:
     def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
         if item.framework_id != self._store.framework_id():
             # Before anything is launched under it: without the id, tasks would be orphans.
+            failpoints.reach("T17.before")
             self._store.save_framework_id(item.framework_id)
+            failpoints.reach("T17.after")
         self.framework_id = item.framework_id
         self.subscribed = True
         self._desk.renew()
@@ -271,8 +295,8 @@ class Loop:
         """(task id, agent id) of every attempt that may have a task."""
         return [
             (build.current.task_id, build.current.placement.agent_id)
-            for build in self.active.values()
-            if build.state in ON_AGENT and build.current is not None
+            for build in self.active.on_agent().values()
+            if build.current is not None
         ]
 
     def _on_disconnected(self) -> None:
@@ -288,6 +312,7 @@ class Loop:
             self._on_orphan(update, batch)
             return
         self._reconciliation.heard_of(update.task_id)
+        failpoints.reach("T19.after", when=update.reason == status.RECONCILIATION)
         current = build.current
         if status.needs_result(update) and not build.terminal and current is not None:
             if current.number == attempt:
@@ -296,6 +321,17 @@ class Loop:
             batch.step(build_id, status.interpret(update, attempt))
         if update.uuid is not None:
             batch.acknowledge.append(update)
+
+    def _on_message(self, message: cl.ExecutorMessage, batch: Batch) -> None:
+        """An executor asks whether its attempt may publish."""
+        asked = decode_lease_request(message.data)
+        build_id, number = parse_task_id(asked.task_id)
+        build = batch.get(build_id)
+        places = {a.number: a.placement for a in build.attempts}
+        if number not in places or places[number].executor_id != message.executor_id:
+            log.warning("executor %s speaks for task %s", message.executor_id, asked.task_id)
+            return
+        batch.step(build_id, ev.LeaseRequested(number, asked.nonce, asked.digest, asked.replaces))
 
     def _on_orphan(self, update: cl.StatusUpdate, batch: Batch) -> None:
         """A task under our framework id that the store never heard of must not go on."""
@@ -313,10 +349,12 @@ class Loop:
         self._desk.decline(item.agent)
 
     def _fire_timers(self, batch: Batch) -> None:
-        for build_id in list(self.active):
+        for build_id in self.active.due(batch.now):
+            # What was heard in this turn may have stopped the clock.
             timer = machine.next_timer(batch.get(build_id), self._policy.machine)
             if timer is not None and timer[0] <= batch.now:
                 batch.step(build_id, timer[1])
+            batch.rung.append(build_id)
 
     # -- effects -------------------------------------------------------------------------------
 
@@ -333,24 +371,15 @@ class Loop:
                 )
             case fx.CollectLog(build_id):
                 self._hooks.follow_log(build_id)
-
-
-def _tell(previous: Build | None, build: Build) -> None:
-    """One line for each change of state or phase, for whoever reads the log at night."""
-    if previous is not None and (previous.state, previous.phase) == (build.state, build.phase):
-        return
-    facts = [build.state.value]
-    if build.phase is not None:
-        facts.append(build.phase.value)
-    if build.state is State.QUEUED and previous is None:
-        facts.append(f"from {build.owner}: {', '.join(build.request.images)}")
-    if build.state is State.STAGING and build.current is not None:
-        place = build.current.placement
-        facts.append(f"attempt {build.current.number} on {place.hostname} ({place.agent_id})")
-    if build.reason is not None:
-        facts.append(build.reason.value)
-    if build.message:
-        facts.append(build.request.redactor().text(build.message))
-    if build.state is State.SUCCEEDED and build.result.digest:
-        facts.append(build.result.digest)
-    log.info("build %s: %s", build.id, " ".join(facts))
+            case fx.AnswerLease():
+                answer = LeaseAnswer(
+                    effect.task_id,
+                    effect.nonce,
+                    granted=effect.granted,
+                    seconds=effect.seconds,
+                    message=effect.message,
+                )
+                data = encode_lease(answer)
+                self._dispatcher.call(
+                    partial(self._cluster.message, effect.executor_id, effect.agent_id, data)
+                )

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from builder_framework import cluster as cl
+from builder_framework import failpoints
+from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
-from builder_framework.domain import machine, offers
-from builder_framework.domain.model import Build, Placement, Resources
-from builder_framework.domain.states import ON_AGENT
+from builder_framework.domain.model import Placement, Resources
+from builder_framework.domain.states import State
 from builder_framework.service.batch import Batch
-from builder_framework.service.board import WaitingBoard, queue_order, to_match
+from builder_framework.service.board import WaitingBoard, to_match
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.inputs import Happened, Input, LaunchUnsure
 
@@ -34,6 +35,7 @@ class LoopPolicy:
     machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
     executor_resources: Resources = field(default_factory=lambda: Resources(0.1, 128.0, 0.0))
     slots_per_agent: int = 8
+    avoid: avoid.AvoidPolicy = field(default_factory=avoid.AvoidPolicy)
 
 
 class OfferDesk:
@@ -57,6 +59,7 @@ class OfferDesk:
         self._taking_part = False
         self._wished = False
         self._heard_at = 0.0
+        self._failed_on: avoid.Record = {}
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
@@ -82,9 +85,10 @@ class OfferDesk:
         self._matches = ()
         if not self._offers or framework_id is None:
             return
-        overhead = self._policy.executor_resources
+        waiting = self._queue(batch)
+        failpoints.reach("T4.before", when=bool(waiting))
         result = offers.match(
-            [to_match(build, overhead) for build in _queue(batch)],
+            waiting,
             list(self._offers.values()),
             now=batch.now,
             slots_in_use=_slots_in_use(batch),
@@ -92,12 +96,34 @@ class OfferDesk:
         )
         self._offers.clear()
         self._matches = result.matches
+        failpoints.reach("T4.after", when=bool(result.matches))
         for found in result.matches:
             batch.step(found.build_id, ev.Placed(_placement(found, batch, framework_id)))
+        failpoints.reach("T5.before", when=bool(result.matches))
         self._board.refused(result.refusals, batch.now)
         refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
         for agent in result.unused:
             self.decline(agent, refuse)
+
+    def _queue(self, batch: Batch) -> list[offers.QueuedBuild]:
+        policy, overhead = self._policy.avoid, self._policy.executor_resources
+        everybody = avoid.avoided(self._failed_on, batch.now, policy)
+        return [
+            to_match(build, overhead, avoid.avoided_by(build, everybody, batch.now, policy))
+            for build in batch.queue()
+        ]
+
+    def learn(self, batch: Batch) -> None:
+        """The turn is stored: remember which agents did well and which did not."""
+        for build_id, build in batch.builds.items():
+            before = batch.previous[build_id]
+            ended = build.current
+            if ended is None or ended.live or (before is not None and before.current == ended):
+                continue
+            if build.state is State.SUCCEEDED:
+                self._failed_on = avoid.forgive(self._failed_on, ended.placement.agent_id)
+            else:
+                self._failed_on = avoid.note(self._failed_on, ended, batch.now, self._policy.avoid)
 
     def give_back(self) -> None:
         """The turn could not be stored: what it matched is not launched."""
@@ -110,7 +136,8 @@ class OfferDesk:
         by_agent: dict[str, list[offers.Match]] = defaultdict(list)
         for found in self._matches:
             by_agent[found.agent.first.agent_id].append(found)
-        refuse = _REFUSE_UNFIT if _queue(batch) else _REFUSE_IDLE
+        refuse = _REFUSE_UNFIT if _waits(batch) else _REFUSE_IDLE
+        failpoints.reach("T5.after", when=bool(by_agent))
         for matches in by_agent.values():
             builds = [batch.builds[found.build_id] for found in matches]
             launches = tuple(cl.Launch(build, build.attempts[-1]) for build in builds)
@@ -139,7 +166,7 @@ class OfferDesk:
 
     def steer(self, batch: Batch) -> None:
         """Take part in allocation only while something waits; a new wish clears old filters."""
-        wanted = bool(_queue(batch))
+        wanted = _waits(batch)
         overdue = batch.now - self._heard_at > _REVIVE_AGAIN
         if wanted and (self._wished or not self._taking_part or overdue):
             self._heard_at = batch.now
@@ -150,10 +177,8 @@ class OfferDesk:
         self._wished = False
 
 
-def _queue(batch: Batch) -> list[Build]:
-    """Builds to place now, in order, as this turn sees them."""
-    seen = {**batch.active, **batch.builds}
-    return [build for build in queue_order(seen.values()) if build.not_before <= batch.now]
+def _waits(batch: Batch) -> bool:
+    return next(batch.queue(), None) is not None
 
 
 def _placement(found: offers.Match, batch: Batch, framework_id: str) -> Placement:
@@ -171,7 +196,7 @@ def _placement(found: offers.Match, batch: Batch, framework_id: str) -> Placemen
 
 def _slots_in_use(batch: Batch) -> Mapping[str, frozenset[int]]:
     used: dict[str, set[int]] = defaultdict(set)
-    for build in {**batch.active, **batch.builds}.values():
-        if build.state in ON_AGENT and build.current is not None:
+    for build in batch.on_agent():
+        if build.current is not None:
             used[build.current.placement.agent_id].add(build.current.placement.slot)
     return {agent_id: frozenset(slots) for agent_id, slots in used.items()}

@@ -98,6 +98,7 @@ class Bell:
 
     def add(self, build_id: str, watch: BuildWatch) -> None:
         """Begin to wake `watch`."""
+        self.ring(build_id)  # who collects the build's log sees that it is looked at now
         with self._lock:
             self._watches.setdefault(build_id, set()).add(watch)
 
@@ -108,6 +109,11 @@ class Bell:
             watches.discard(watch)
             if not watches:
                 self._watches.pop(build_id, None)
+
+    def watches(self, build_id: str) -> int:
+        """How many follow the build now."""
+        with self._lock:
+            return len(self._watches.get(build_id, ()))
 
     def ring(self, build_id: str) -> None:
         """The build or its log changed."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from builder_framework import __version__
+from builder_framework import __version__, failpoints
 from builder_framework.domain import delivery as dl
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try
@@ -98,7 +98,9 @@ class Webhooks:
 
     def _deliver(self, delivery: Delivery) -> None:
         try:
+            failpoints.reach("T15.before")
             made = self._try(delivery)
+            failpoints.reach("T15.after")
             after = dl.after_try(delivery, made, random.random())  # noqa: S311 (only jitter)
             _tell(after, made)
             self._record(after, made)

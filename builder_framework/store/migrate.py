@@ -9,6 +9,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from builder_framework import failpoints
+
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
@@ -25,6 +27,7 @@ def upgrade(connection: sa.Connection) -> None:
     made = config()
     made.attributes["connection"] = connection
     command.upgrade(made, "head")
+    failpoints.reach("T18.after")
 
 
 def head() -> str:

@@ -33,7 +33,7 @@ def build_row(build: Build) -> dict[str, Any]:
         "state_since": build.state_since,
         "ended_at": build.ended_at,
         "not_before": build.not_before,
-        "launch_failures": build.launch_failures,
+        "failures": build.failures,
         "log_complete": build.log_complete,
         "version": build.version,
     }
@@ -109,7 +109,7 @@ def to_build(row: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]]) -> B
         not_before=row["not_before"],
         state_since=row["state_since"],
         ended_at=row["ended_at"],
-        launch_failures=row["launch_failures"],
+        failures=row["failures"],
         log_complete=row["log_complete"],
         version=row["version"],
     )

@@ -34,7 +34,7 @@ builds = sa.Table(
     sa.Column("state_since", sa.Float, nullable=False),
     sa.Column("ended_at", sa.Float),
     sa.Column("not_before", sa.Float, nullable=False),
-    sa.Column("launch_failures", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("log_complete", sa.Boolean, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Index("ix_builds_state_seq", "state", "seq"),

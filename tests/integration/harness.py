@@ -79,6 +79,11 @@ class Framework:
 
     def start(self) -> None:
         """Start it and wait until it is subscribed."""
+        self.spawn()
+        self.wait_ready()
+
+    def spawn(self) -> None:
+        """Start it; returns at once."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -88,7 +93,6 @@ class Framework:
                 stderr=log,
                 start_new_session=True,
             )
-        self.wait_ready()
 
     def wait_ready(self) -> None:
         until(self._is_ready, f"the framework is not ready: {self._tail()}")

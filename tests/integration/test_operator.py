@@ -101,7 +101,7 @@ def test_a_framework_that_was_torn_down_says_what_to_do_and_starts_anew_when_tol
 ) -> None:
     dockerfile = f"FROM {cluster.base_image}\nENV TEST={name}\nRUN echo it runs && sleep 60\n"
     url = cluster.git.create_repository(name, {"Dockerfile": dockerfile})
-    running = another.submit(url, f"{name}:1")
+    running = another.submit(url, f"{name}:1", max_attempts=1)
     until(lambda: "it runs" in another.log(running), "the build does not run")
     old = registered(cluster, "builder-another")["id"]
     requests.post(

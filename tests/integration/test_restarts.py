@@ -122,8 +122,9 @@ def test_a_build_survives_the_restart_of_its_agent(
     )
 
 
-def test_without_recovery_a_build_whose_agent_was_killed_ends_with_the_truth(
-    cluster: Cluster, name: str, tmp_path: Path
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_without_recovery_a_build_whose_agent_was_killed_is_built_again_or_ends_with_the_truth(
+    cluster: Cluster, name: str, tmp_path: Path, attempts: int
 ) -> None:
     """By itself Mesos' Docker containerizer does not recover executors of the HTTP API.
 
@@ -134,14 +135,26 @@ def test_without_recovery_a_build_whose_agent_was_killed_ends_with_the_truth(
     framework = Framework(cluster, tmp_path, PORT + 5, settings)
     framework.start()
     build_id = framework.submit(
-        steady(cluster, name), f"{name}:1", constraints=[["rack", "EQUALS", "a"]]
+        steady(cluster, name),
+        f"{name}:1",
+        constraints=[["rack", "EQUALS", "a"]],
+        max_attempts=attempts,
     )
     until(lambda: " line 2\n" in framework.log(build_id), "the build does not run")
     (agent,) = [agent for agent in cluster.agents if agent.attributes["rack"] == "a"]
     agent.kill()
     agent.start()
-    build = framework.failed(build_id, "executor_lost")
-    assert "unknown container" in build["message"]
+    if attempts == 1:
+        build = framework.failed(build_id, "executor_lost")
+        assert "unknown container" in build["message"]
+    else:
+        build = framework.succeeded(build_id)
+        first, second = build["attempts"]
+        assert first["reason"] == "executor_lost"
+        assert second["reason"] is None
+        log = framework.log(build_id)
+        assert log.index(" line 2\n") < log.index("== Attempt 2 on ") < log.rindex(" line 2\n")
+        assert pull(cluster, name, "1").digest == build["result"]["digest"]
     until(
         lambda: not cluster.engine.docker("ps", "--quiet").strip(),
         "the executor's container is still there",

@@ -73,6 +73,9 @@ class RecordingCluster:
     def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
         self._record("shutdown", (executor_id, agent_id))
 
+    def message(self, executor_id: str, agent_id: str, data: bytes) -> None:
+        self._record("message", (executor_id, agent_id, data))
+
     def acknowledge(self, update: StatusUpdate) -> None:
         self._record("acknowledge", update)
 

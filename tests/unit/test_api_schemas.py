@@ -54,6 +54,7 @@ optional_fields = {
     "timeout": st.integers(1, 6 * 3600) | st.floats(1.0, 6 * 3600.0),
     "queue_ttl": st.integers(1, 24 * 3600),
     "priority": st.integers(-1000, 1000),
+    "max_attempts": st.integers(1, 10),
     "labels": st.dictionaries(names, values, max_size=3),
     "webhooks": st.lists(
         st.sampled_from(["https://hooks.example.org/", "http://10.0.0.1:8080/"]), max_size=5
@@ -93,6 +94,8 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "timeout": POLICY.default_timeout,
         "queue_ttl": POLICY.default_queue_ttl,
         "priority": 0,
+        "max_attempts": 3,
+        "webhooks": [],
         "labels": {},
         "webhooks": [],
         **body,

@@ -53,8 +53,10 @@ def bench(
     tmp_path: Path, sandboxes: ScriptedSandboxes, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bench]:
     monkeypatch.setattr(collect, "_POLL", 0.02)
+    monkeypatch.setattr(collect, "_IDLE_POLL", 0.05)
     monkeypatch.setattr(collect, "_POLL_AFTER_ERROR", 0.05)
     monkeypatch.setattr(collect, "_PATIENCE", 0.5)
+    monkeypatch.setattr(collect, "_PATIENCE_IF_REPEATED", 0.2)
     monkeypatch.setattr(collect, "_RESULT_PATIENCE", 1.5)
     made = Bench(tmp_path, sandboxes=sandboxes)
     yield made
@@ -184,8 +186,9 @@ def test_a_result_that_is_nowhere_is_lost_and_no_success(
     if content is not None:
         sandboxes.files[result_file_name(f"{view.build.id}.1")] = content
     bench.service.post(reconciled(view, "TASK_FINISHED"))
-    until(lambda: state(bench, view) is State.FAILED)
-    assert bench.service.get(view.build.id).build.reason is Reason.RESULT_LOST
+    until(lambda: state(bench, view) is State.QUEUED)
+    first = bench.service.get(view.build.id).build.attempts[0]
+    assert first.reason is Reason.RESULT_LOST
 
 
 def test_a_second_attempts_log_follows_the_first_ones(
@@ -200,5 +203,29 @@ def test_a_second_attempts_log_follows_the_first_ones(
     sandboxes.files[second] = b"the second attempt\n"
     progress = Report(phase=Phase.CLONING)
     bench.service.post(news(view, "TASK_RUNNING", progress, attempt=2))
-    until(lambda: text(bench, view) == b"the second attempt\n")
-    assert [a.log_offset for a in bench.service.get(view.build.id).build.attempts] == [None, 0]
+    header = b"\n== Attempt 2 on a1\n"
+    until(lambda: text(bench, view) == header + b"the second attempt\n")
+    offsets = [a.log_offset for a in bench.service.get(view.build.id).build.attempts]
+    assert offsets == [0, len(header)]
+
+
+def test_the_end_of_a_failed_attempts_log_comes_before_the_next_ones(
+    bench: Bench, sandboxes: ScriptedSandboxes
+) -> None:
+
+    view = runs(bench)
+    first, second = (log_file_name(f"{view.build.id}.{number}") for number in (1, 2))
+    sandboxes.files[first] = b"cloning\n"
+    until(lambda: text(bench, view) == b"cloning\n")
+    sandboxes.files[first] += b"the registry answers 503\n"
+    transient = Report(outcome=Outcome.FAILED, reason=Reason.PUSH_FAILED, transient=True)
+    bench.service.post(news(view, "TASK_FAILED", transient))
+    until(lambda: state(bench, view) is State.QUEUED)
+    bench.ahead = 30.0
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: state(bench, view) is State.STAGING)
+    sandboxes.files[second] = b"once more\n"
+    progress = Report(phase=Phase.CLONING)
+    bench.service.post(news(view, "TASK_RUNNING", progress, attempt=2))
+    expected = b"cloning\nthe registry answers 503\n\n== Attempt 2 on a1\nonce more\n"
+    until(lambda: text(bench, view) == expected)

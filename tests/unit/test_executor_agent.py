@@ -17,11 +17,14 @@ import pytest
 from builder_framework.protocol import (
     BuildSpec,
     GitSpec,
+    LeaseAnswer,
     Outcome,
     Phase,
     Reason,
     Report,
+    decode_lease_request,
     decode_report,
+    encode_lease,
     encode_spec,
     log_file_name,
     result_file_name,
@@ -30,6 +33,8 @@ from builder_framework.redact import Secret
 from executor import task as task_module
 from executor.agent import BuildExecutor, Settings
 from executor.cancel import Stop, Stopped
+from executor.driver import ExecutorDriver
+from executor.lease import LeaseDesk
 from executor.task import Task
 from tests.unit.executor_agent import FakeAgent
 from tests.unit.waiting import until
@@ -56,6 +61,7 @@ class FakePipeline:
     token: Any
     engines: Any
     progress: Callable[[Report], None]
+    desk: LeaseDesk
 
     running: Any = None
 
@@ -71,6 +77,9 @@ class FakePipeline:
         if mode == "stuck":
             RELEASE.wait(20)
             return Report(outcome=Outcome.SUCCEEDED)
+        if mode == "leased":
+            lease = self.desk.acquire("sha256:1", None, 5.0, self.token, self.log.line)
+            return Report(outcome=Outcome.SUCCEEDED, message=f"{lease.seconds:g}")
         try:
             self.token.wait(30)
         except Stopped:
@@ -274,9 +283,28 @@ def test_a_defect_ends_the_task_not_the_executor(agent: FakeAgent) -> None:
     assert running.result("b.1").reason is Reason.EXECUTOR_ERROR
 
 
+def test_an_answer_reaches_its_task(agent: FakeAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+    monkeypatch.setattr(
+        ExecutorDriver, "sendFrameworkMessage", lambda _driver, data: asked.append(data)
+    )
+    running = Running(agent)
+    for task_id in ("a.1", "b.1"):
+        agent.launch(task_id, data("leased"))
+    until(lambda: len(asked) >= 2)
+    requests = {r.task_id: r for r in map(decode_lease_request, asked)}
+    for junk in (b"", b"{}", encode_lease(LeaseAnswer("unknown", "n", granted=True))):
+        running.executor.framework_message(junk)
+    for seconds, task_id in ((20, "a.1"), (30, "b.1")):
+        answer = LeaseAnswer(task_id, requests[task_id].nonce, granted=True, seconds=seconds)
+        running.executor.framework_message(encode_lease(answer))
+    assert running.join() == 0
+    assert [running.result(task_id).message for task_id in ("a.1", "b.1")] == ["20", "30"]
+
+
 def test_a_task_that_never_started_has_ended(tmp_path: Path) -> None:
     sent: list[Any] = []
-    task = Task("b.1", b"", tmp_path, None, sent.append, lambda: None)  # type: ignore[arg-type]
+    task = Task("b.1", b"", tmp_path, None, sent.append, sent.append, lambda: None)  # type: ignore[arg-type]
     assert task.join(0)
     task.stop(Stop.KILL, 2.0)
     assert not sent
@@ -298,12 +326,12 @@ def test_settings(env: dict[str, str], settings: Settings) -> None:
     assert Settings.from_environment(env) == settings
 
 
-def start_init(work: str) -> subprocess.Popen[bytes]:
+def start_init(work: str, aftermath: str = "0") -> subprocess.Popen[bytes]:
     """`init.run` in a process that, as process 1 does, gets the orphans below it."""
     script = (
         "import ctypes, os, signal, subprocess, sys, time; from executor import init; "
         "ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); "  # PR_SET_CHILD_SUBREAPER
-        f"sys.exit(init.run(lambda: {work}))"
+        f"sys.exit(init.run(lambda: {work}, lambda how: {aftermath}))"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen([sys.executable, "-c", script], env=env)
@@ -313,6 +341,25 @@ def test_process_one_returns_the_code() -> None:
     assert start_init("7").wait(20) == 7
     assert start_init("os.kill(os.getpid(), 9)").wait(20) == 128 + 9
     assert start_init("1 / 0").wait(20) == 70
+
+
+@pytest.mark.parametrize(
+    ("work", "code", "heard"),
+    [
+        ("os.kill(os.getpid(), 9)", 128 + 9, "was killed by SIGKILL"),
+        ("1 / 0", 70, "failed by a defect"),
+        ("1", 1, None),
+        ("0", 0, None),
+    ],
+)
+def test_process_one_outlives_an_executor_that_died(
+    tmp_path: Path, work: str, code: int, heard: str | None
+) -> None:
+    """Its exit code stays; one that ended by itself has said what there was to say."""
+    written = tmp_path / "how"
+    note = f"open({str(written)!r}, 'w').write(how)"
+    assert start_init(work, note).wait(20) == code
+    assert (written.read_text() if written.exists() else None) == heard
 
 
 def test_process_one_reaps_orphans(tmp_path: Path) -> None:

@@ -6,22 +6,27 @@ A real agent cannot be told to drop an acknowledgement; what it can be made to d
 from __future__ import annotations
 
 import base64
+import http.client
 import itertools
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
 
 import pytest
 from addict import Dict
 from pymesos import Executor
 
-from executor.connection import RecordReader
-from executor.driver import ExecutorDriver, duration
+from executor import driver as driver_module
+from executor.connection import Refused
+from executor.driver import ExecutorDriver
+from executor.outbox import Outbox
 from tests.unit.executor_agent import FakeAgent
 from tests.unit.waiting import until
 
@@ -53,6 +58,9 @@ class Recorder(Executor):  # type: ignore[misc]
     def kill(self, task_id: str, grace: float | None) -> None:
         self.heard.append(("kill", task_id, grace))
 
+    def framework_message(self, data: bytes) -> None:
+        self.heard.append(("message", data))
+
     def stop_all(self) -> None:
         self.heard.append(("stop_all",))
 
@@ -72,30 +80,23 @@ def agent() -> Iterator[FakeAgent]:
 
 @pytest.fixture
 def env(agent: FakeAgent, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name, value in {
-        "MESOS_AGENT_ENDPOINT": agent.endpoint,
-        "MESOS_SLAVE_PID": f"slave(1)@{agent.endpoint}",
-        "MESOS_FRAMEWORK_ID": "f",
-        "MESOS_EXECUTOR_ID": "e",
-        "MESOS_CHECKPOINT": "1",
-        "MESOS_RECOVERY_TIMEOUT": "15mins",
-        "MESOS_SUBSCRIPTION_BACKOFF_MAX": "2secs",
-        "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "7secs",
-        "MESOS_EXECUTOR_AUTHENTICATION_TOKEN": TOKEN,
-    }.items():
+    for name, value in agent.environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MESOS_EXECUTOR_AUTHENTICATION_TOKEN", TOKEN)
     return monkeypatch
 
 
+class Start(Protocol):
+    def __call__(self, outbox: Outbox | None = None) -> tuple[ExecutorDriver, Recorder]: ...
+
+
 @pytest.fixture
-def start(
-    env: pytest.MonkeyPatch, agent: FakeAgent
-) -> Iterator[Callable[[], tuple[ExecutorDriver, Recorder]]]:
+def start(env: pytest.MonkeyPatch) -> Iterator[Start]:
     started: list[ExecutorDriver] = []
 
-    def run() -> tuple[ExecutorDriver, Recorder]:
+    def run(outbox: Outbox | None = None) -> tuple[ExecutorDriver, Recorder]:
         recorder = Recorder()
-        driver = ExecutorDriver(recorder, recorder)
+        driver = ExecutorDriver(recorder, recorder, outbox=outbox)
         started.append(driver)
         driver.start()
         return driver, recorder
@@ -104,9 +105,6 @@ def start(
     for driver in started:
         driver.stop()
         driver.join()
-
-
-Start = Callable[[], tuple[ExecutorDriver, Recorder]]
 
 
 def update(state: str, task_id: str = "b.1") -> dict[str, Any]:
@@ -124,22 +122,6 @@ def test_it_subscribes_where_and_as_whom_it_should(start: Start, agent: FakeAgen
     assert agent.authorizations == {f"Bearer {TOKEN}"}
     assert "MESOS_EXECUTOR_AUTHENTICATION_TOKEN" not in os.environ
     assert driver.grace_shutdown_period == 7.0
-
-
-def test_one_dict_sent_twice_is_two_updates(start: Start, agent: FakeAgent) -> None:
-    """X3: a re-used dict re-used its uuid, and the agent ignored the second update."""
-    driver, _ = start()
-    status = update("TASK_RUNNING")
-    driver.sendStatusUpdate(status)
-    status["state"] = "TASK_FINISHED"
-    driver.sendStatusUpdate(status)
-    until(lambda: len(agent.updates) == 2)
-    assert agent.states() == ["TASK_RUNNING", "TASK_FINISHED"]
-    assert len({item["uuid"] for item in agent.updates}) == 2
-    assert all(len(base64.b64decode(item["uuid"])) == 16 for item in agent.updates)
-    assert {item["source"] for item in agent.updates} == {"SOURCE_EXECUTOR"}
-    assert "uuid" not in status
-    assert driver.wait_drained(5)
 
 
 def test_an_update_made_while_disconnected_arrives(start: Start, agent: FakeAgent) -> None:
@@ -235,6 +217,84 @@ def test_an_agent_that_does_not_come_back(
     assert "did not come back" in recorder.heard[-1][1]
 
 
+def test_a_connection_that_was_silent_for_long_may_still_come_back(
+    start: Start, agent: FakeAgent, env: pytest.MonkeyPatch
+) -> None:
+    """A build hears nothing while it builds; what counts is how long the agent has been away."""
+    env.setenv("MESOS_RECOVERY_TIMEOUT", "15mins")
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    hours_later = driver_module.now() + 36000.0
+    env.setattr(driver_module, "now", lambda: hours_later)
+    agent.drop_connection()
+    until(lambda: len(agent.subscriptions) == 2 and driver.connected)
+    assert not recorder.ended.is_set()
+
+
+def test_time_that_the_machine_slept_counts(
+    start: Start, agent: FakeAgent, env: pytest.MonkeyPatch
+) -> None:
+    """The framework's clock went on; its build runs elsewhere by then."""
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.subscribe_status = lambda: 503
+    agent.drop_connection()
+    until(lambda: not driver.connected)
+    awake = driver_module.now() + 901.0
+    env.setattr(driver_module, "now", lambda: awake)
+    assert recorder.ended.wait(5)
+    assert "did not come back" in recorder.heard[-1][1]
+
+
+def test_what_another_process_left_is_delivered_first(
+    start: Start, agent: FakeAgent, tmp_path: Path
+) -> None:
+    path = tmp_path / "outbox.json"
+    Outbox(path).add(update("TASK_FINISHED"))
+    driver, _ = start(Outbox(path))
+    driver.sendStatusUpdate(update("TASK_RUNNING", "b.2"))
+    assert driver.wait_drained(5)
+    assert agent.states() == ["TASK_FINISHED", "TASK_RUNNING"]
+    assert not Outbox(path)
+
+
+def test_framework_messages_go_both_ways(start: Start, agent: FakeAgent) -> None:
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.send(message={"data": base64.b64encode(b"\xff{}").decode()})
+    until(lambda: ("message", b"\xff{}") in recorder.heard)
+    driver.sendFrameworkMessage(b"\0answer")
+    assert [base64.b64decode(message["data"]) for message in agent.messages] == [b"\0answer"]
+
+
+def test_a_framework_message_that_was_not_taken_is_told(start: Start, agent: FakeAgent) -> None:
+    driver, _ = start()
+    until(lambda: driver.connected)
+    agent.message_status = lambda: 403
+    with pytest.raises(Refused, match="403"):
+        driver.sendFrameworkMessage(b"")
+    agent.message_status = lambda: None
+    with pytest.raises((OSError, http.client.HTTPException)):
+        driver.sendFrameworkMessage(b"")
+
+
+def test_a_name_that_does_not_resolve_yet_is_asked_for_again(
+    start: Start, env: pytest.MonkeyPatch
+) -> None:
+    """P10: an error of the resolver ended the I/O thread."""
+    failures = iter([socket.gaierror(-3, "Temporary failure in name resolution")] * 2)
+    resolve = socket.getaddrinfo
+
+    def flaky(*arguments: Any, **options: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return resolve(*arguments, **options)
+
+    env.setattr(socket, "getaddrinfo", flaky)
+    driver, _ = start()
+    until(lambda: driver.connected)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_an_agent_that_does_not_know_us_any_more(
     start: Start, agent: FakeAgent, status: int
@@ -281,6 +341,19 @@ def test_a_defect_in_a_callback_costs_one_event(
     assert len(agent.subscriptions) == 1
 
 
+def test_a_defect_at_the_loss_of_the_agent_does_not_end_the_search_for_it(
+    start: Start, agent: FakeAgent, env: pytest.MonkeyPatch
+) -> None:
+    def broken(_self: Recorder, _driver: object) -> None:
+        raise KeyError("a defect")
+
+    env.setattr(Recorder, "disconnected", broken)
+    driver, recorder = start()
+    until(lambda: driver.connected)
+    agent.drop_connection()
+    until(lambda: ("reregistered", "agent.example") in recorder.heard)
+
+
 def test_a_second_launch_is_ignored(start: Start, agent: FakeAgent) -> None:
     """X9: an assert on it ended the driver. It stays known after its acknowledgement."""
     driver, recorder = start()
@@ -325,31 +398,3 @@ def test_stopping_takes_no_time(start: Start, agent: FakeAgent) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert not interrupted
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("15mins", 900.0), ("5secs", 5.0), ("0ns", 0.0), ("1.5hrs", 5400.0), ("250ms", 0.25),
-     ("1weeks", 604800.0), ("", 42.0), (None, 42.0), ("soon", 42.0), ("xsecs", 42.0), ("7", 42.0)],
-)  # fmt: skip
-def test_durations(text: str | None, seconds: float) -> None:
-    """X15: pymesos asserts on what it does not know."""
-    assert duration(text, 42.0) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_records_in_pieces_of_any_size(size: int) -> None:
-    records = [b"{}", b"", b'{"a": "\\n5\\n"}', b"x" * 300]
-    stream = b"".join(b"%d\n%s" % (len(record), record) for record in records)
-    reader = RecordReader()
-    found = [r for at in range(0, len(stream), size) for r in reader.feed(stream[at : at + size])]
-    assert found == records
-
-
-@pytest.mark.parametrize(
-    "garbage", [b"x\n", b"-1\n", b"1.5\n", b"\n", b"9" * 19 + b"\n", b"a" * 20]
-)
-def test_a_stream_out_of_step_is_noticed(garbage: bytes) -> None:
-    """P28: it stayed connected and deaf."""
-    with pytest.raises(ValueError, match="record"):
-        list(RecordReader().feed(garbage))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import select
 import shutil
+import socket
+import socketserver
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,8 +22,9 @@ from devcluster.gitd import GitServer
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.failure import BuildFailure
 from executor.git import Checkout, Git
-from executor.git_errors import classify
+from executor.git_errors import classify, is_transient
 from executor.log import BuildLog
+from executor.retry import Backoff, Retries
 from executor.workspace import workspace
 
 USER, PASSWORD = "cloner", "canary-p@ss:w/rd"
@@ -104,7 +109,9 @@ def check_out(
     heard: list[str] = []
     try:
         with workspace(tmp_path, tmp_path) as space:
-            done = Git(spec, protocols, space, log, token or CancelToken()).check_out(heard.append)
+            token = token or CancelToken()
+            retries = Retries(token, log.line, Backoff(0.01, 0.01), tries=3)
+            done = Git(spec, protocols, space, log, token, retries).check_out(heard.append)
             return Result(
                 done,
                 heard,
@@ -223,7 +230,8 @@ def test_the_password_goes_to_its_own_host_only(tmp_path: Path, server: str) -> 
     spec = GitSpec(f"{server}/private.git", None, USER, Secret(PASSWORD))
     with workspace(tmp_path, tmp_path) as space:
         log = BuildLog(tmp_path / "log")
-        worker = Git(spec, PROTOCOLS, space, log, CancelToken())
+        token = CancelToken()
+        worker = Git(spec, PROTOCOLS, space, log, token, Retries(token, log.line))
         log.close()
         env = worker._env
 
@@ -279,6 +287,8 @@ def test_a_dead_server_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(BuildFailure) as caught:
         check_out(tmp_path, GitSpec("http://127.0.0.1:1/x.git"))
     assert caught.value.reason is Reason.GIT_UNREACHABLE
+    assert caught.value.transient
+    assert (tmp_path / "build.log").read_text().count("Trying again in") == 2
 
 
 def test_a_missing_file_repository(tmp_path: Path) -> None:
@@ -428,3 +438,63 @@ def test_a_slow_clone_is_stopped_at_once(tmp_path: Path, server: str) -> None:
 )
 def test_the_words_of_git(stderr: str, reason: Reason) -> None:
     assert classify(stderr)[0] is reason
+
+
+@pytest.mark.parametrize(
+    ("stderr", "transient"),
+    [
+        ("fatal: unable to access 'URL/': The requested URL returned error: 503", True),
+        ("fatal: unable to access 'URL/': The requested URL returned error: 429", True),
+        ("fatal: unable to access 'URL/': The requested URL returned error: 404", False),
+        ("fatal: unable to access 'URL/': The requested URL returned error: 418", False),
+        ("error: RPC failed; curl 56 Recv failure: Connection reset by peer", True),
+        ("fatal: unable to access 'URL/': SSL certificate problem: x", False),
+        ("fatal: unable to access 'URL/': OpenSSL SSL_read: Connection reset by peer", True),
+        ("Host key verification failed.", False),
+        ("fatal: Authentication failed for 'URL/'", False),
+        ("fatal: write error: No space left on device", True),
+        ("something else", False),
+    ],
+)
+def test_what_may_succeed_later(stderr: str, transient: bool) -> None:
+    reason, _ = classify(stderr)
+    assert is_transient(reason, stderr) is transient
+
+
+class Flaky(socketserver.ThreadingTCPServer):
+    """Hangs up on two connections and passes the others on to `upstream`."""
+
+    allow_reuse_address = True
+
+    def __init__(self, upstream: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), Relay)
+        self.upstream = upstream
+        self.numbers = itertools.count()
+
+
+class Relay(socketserver.BaseRequestHandler):
+    server: Flaky
+
+    def handle(self) -> None:
+        if next(self.server.numbers) < 2:
+            return
+        with socket.create_connection(self.server.upstream) as upstream:
+            peers = {self.request: upstream, upstream: self.request}
+            while True:
+                for source in select.select(list(peers), [], [])[0]:
+                    data = source.recv(65536)
+                    if not data:
+                        return
+                    peers[source].sendall(data)
+
+
+def test_a_server_that_comes_back(tmp_path: Path, repository: Repository, server: str) -> None:
+    """Two connections are hung up, then the clone goes on: nobody notices but the log."""
+    host, _, port = server.removeprefix("http://").partition(":")
+    with Flaky((host, int(port))) as flaky:
+        threading.Thread(target=flaky.serve_forever, args=(0.01,), daemon=True).start()
+        url = f"http://127.0.0.1:{flaky.server_address[1]}/app.git"
+        result = check_out(tmp_path, GitSpec(url, "main"))
+        flaky.shutdown()
+    assert result.checkout.commit == repository.commits["third"]
+    assert result.log.count("Trying again in") == 2

@@ -20,6 +20,7 @@ from executor.stream import (
     fold_push,
     push_failure,
     push_progress,
+    refused_login,
 )
 
 HEAD = """\
@@ -303,6 +304,25 @@ def test_no_line_breaks_the_fold(lines: list[str]) -> None:
     assert build_failure(state, 1).message
 
 
+@pytest.mark.parametrize(
+    ("error", "registries", "reason"),
+    [
+        ("HEAD request to http://r.example/v2/x: 401 Unauthorized", ["r.example"], "push_denied"),
+        ("HEAD request to http://r.example/v2/x: 401 Unauthorized", ["q.x"], "base_image_failed"),
+        ("HEAD request to http://r.example/v2/x: 401 Unauthorized", [], "base_image_failed"),
+        (
+            "HEAD request to http://r.example/v2/x: 404 Not Found",
+            ["r.example"],
+            "base_image_failed",
+        ),
+    ],
+)
+def test_a_refused_password_is_told_as_that(error: str, registries: list[str], reason: str) -> None:
+    """Where base image and result share a registry, the base image is only where it shows."""
+    state = folded(f"#3 [1/2] FROM r.example/x:1\n#3 ERROR: {error}\n")
+    assert refused_login(build_failure(state, 1), registries).reason.value == reason
+
+
 PUSHED = "sha256:" + "a" * 64
 
 
@@ -340,6 +360,43 @@ DENIED = [
     "denied: requested access to the resource is denied",
     "unexpected status from PUT request: 403 Forbidden",
 ]
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        ("unexpected status from PUT request: 503 Service Unavailable", True),
+        ("received unexpected HTTP status: 500 Internal Server Error", True),
+        ("toomanyrequests: slow down", True),
+        ("write tcp 10.0.0.1:1: connection reset by peer", True),
+        ("dial tcp: lookup registry.example: no such host", True),
+        ("nobody has ever seen this", True),
+        ("manifest invalid: manifest invalid", False),
+        ("http: server gave HTTP response to HTTPS client", False),
+        ("tls: failed to verify certificate: x509: unknown authority", False),
+        ("unexpected status from POST request: 413 Request Entity Too Large", False),
+    ],
+)
+def test_pushes_that_are_worth_another_try(error: str, transient: bool) -> None:
+    assert push_failure(error).transient is transient
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        ("unexpected status from HEAD request to https://x/: 503 Service Unavailable", True),
+        ("unexpected status from HEAD request to https://x/: 429 Too Many Requests", True),
+        ("failed to do request: Head: read: connection reset by peer", True),
+        ("failed to do request: dial tcp: i/o timeout", True),
+        ("failed to copy: httpReadSeeker: failed open: unexpected EOF", True),
+        ("registry.example/base:1: not found", False),
+        ("pull access denied, repository does not exist: 503", False),
+    ],
+)
+def test_base_images_that_are_worth_another_try(error: str, transient: bool) -> None:
+    state = folded(f"#3 [1/2] FROM registry.example/base:1\n#3 ERROR: {error}\n")
+    failure = build_failure(state, 1)
+    assert (failure.reason, failure.transient) == (Reason.BASE_IMAGE_FAILED, transient)
 
 
 @pytest.mark.parametrize("error", DENIED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import typing
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +18,8 @@ from builder_framework.domain import machine
 from builder_framework.domain.effects import CollectLog, Kill, Launch, ShutdownExecutor
 from builder_framework.domain.model import Build, BuildRequest, GitSource, Placement, Resources
 from builder_framework.domain.states import ON_AGENT, TERMINAL, State
-from builder_framework.protocol import Phase, Reason, Report
+from builder_framework.protocol import Outcome, Phase, Reason, Report
+from builder_framework.store import rows
 from tests.unit import strategies
 
 POLICY = machine.MachinePolicy()
@@ -84,6 +87,9 @@ def sample(kind: type) -> ev.Event:
         "message": "it happened",
         "by": "ann",
         "offset": 0,
+        "nonce": "n",
+        "digest": "sha256:1",
+        "replaces": None,
     }
     hints = typing.get_type_hints(kind)
     made: ev.Event = kind(**{name: values[name] for name in hints if name in values})
@@ -143,13 +149,40 @@ def test_news_of_an_older_attempt_changes_nothing_and_ends_its_task() -> None:
 def test_a_launch_that_got_nowhere_is_repeated_at_once_and_without_blame() -> None:
     """The framework was killed between storing a placement and sending it."""
     build = step(staging(), ev.TaskMissing(1, "unknown to the agent"), 15.0).build
-    assert (build.state, build.not_before, build.launch_failures) == (State.QUEUED, 15.0, 0)
+    assert (build.state, build.not_before, build.failures) == (State.QUEUED, 15.0, 0)
     assert not build.attempts[0].live
 
 
-def test_a_task_that_vanished_after_it_ran_is_not_repeated() -> None:
-    build = step(running(), ev.TaskMissing(1, "gone")).build
-    assert (build.state, build.reason) == (State.FAILED, Reason.AGENT_LOST)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        ev.TaskMissing(1, "gone"),
+        ev.TaskLost(1, Reason.EXECUTOR_LOST, "gone"),
+        ev.TaskKilled(1, "gone"),
+        ev.TaskNeverStarted(1, Reason.LAUNCH_FAILED, "gone"),
+        ev.TaskFailed(1, Reason.PUSH_FAILED, "gone", Report(transient=True)),
+    ],
+)
+def test_what_the_surroundings_did_is_tried_again(loss: ev.Event) -> None:
+    result = step(running(), loss, 50.0)
+    build = result.build
+    assert (build.state, build.failures) == (State.QUEUED, 1)
+    assert build.not_before == 50.0 + POLICY.retry.first_backoff
+    assert build.message == "attempt 1 failed: gone"
+    assert not build.attempts[0].live
+    assert result.effects == (CollectLog(build.id),)
+
+
+@pytest.mark.parametrize("reason", [Reason.STEP_FAILED, Reason.GIT_REF_NOT_FOUND])
+def test_what_the_build_did_is_not(reason: Reason) -> None:
+    build = step(running(), ev.TaskFailed(1, reason, "no", Report())).build
+    assert (build.state, build.reason) == (State.FAILED, reason)
+
+
+def test_waiting_for_another_attempt_takes_queue_ttl_anew() -> None:
+    """A build that ran for hours must not expire because its agent died."""
+    again = step(running(), ev.TaskMissing(1, "gone"), 5000.0).build
+    assert machine.next_timer(again, POLICY) == (6000.0, ev.QueueExpired())
 
 
 def test_a_container_that_never_starts_is_tried_again_later_and_given_up_in_the_end() -> None:
@@ -161,7 +194,7 @@ def test_a_container_that_never_starts_is_tried_again_later_and_given_up_in_the_
         failure = ev.TaskNeverStarted(len(build.attempts), Reason.LAUNCH_FAILED, "no such image")
         build = step(build, failure, now).build
         waits.append(build.not_before - now)
-    assert len(build.attempts) == POLICY.retry.max_launch_failures
+    assert len(build.attempts) == REQUEST.max_attempts
     assert waits[0] < waits[1]
     assert build.reason is Reason.LAUNCH_FAILED
     assert build.message == "no such image (tried 3 times)"
@@ -261,6 +294,9 @@ class Life(RuleBasedStateMachine):
             "message": "news",
             "running": flag,
             "offer_lost": flag,
+            "nonce": "n",
+            "digest": f"sha256:{attempt % 2}",
+            "replaces": "sha256:0" if flag else None,
         }
         fields = typing.get_type_hints(kind)
         self.feed(kind(**{name: values[name] for name in fields}))
@@ -336,16 +372,19 @@ def test_an_agent_that_stays_away_too_long_has_lost_the_build() -> None:
     timer = machine.next_timer(away, POLICY)
     assert timer == (30.0 + POLICY.unreachable_timeout, ev.UnreachableExpired())
     result = step(away, ev.UnreachableExpired(), timer[0])
-    assert (result.build.state, result.build.reason) == (State.FAILED, Reason.AGENT_LOST)
+    assert (result.build.state, result.build.attempts[0].reason) == (
+        State.QUEUED,
+        Reason.AGENT_LOST,
+    )
     assert Kill(f"{away.id}.1", "agent") in result.effects
 
 
-def test_a_task_that_does_not_start_in_time_is_stopped_and_says_so() -> None:
+def test_a_task_that_does_not_start_in_time_is_stopped_and_another_tried() -> None:
     build = staging()
     timer = machine.next_timer(build, POLICY)
     assert timer == (10.0 + POLICY.staging_timeout, ev.StagingExpired())
-    ended = step(step(build, ev.StagingExpired(), timer[0]).build, ev.TaskKilled(1)).build
-    assert (ended.state, ended.reason) == (State.FAILED, Reason.LAUNCH_TIMEOUT)
+    again = step(step(build, ev.StagingExpired(), timer[0]).build, ev.TaskKilled(1)).build
+    assert (again.state, again.attempts[0].reason) == (State.QUEUED, Reason.LAUNCH_TIMEOUT)
 
 
 def test_progress_while_being_stopped_is_remembered() -> None:
@@ -394,5 +433,83 @@ def test_news_that_says_nothing_new_changes_nothing() -> None:
 
 def test_a_kill_from_outside_is_told_apart_from_ours() -> None:
     build = step(running(), ev.TaskKilled(1)).build
-    assert (build.state, build.reason) == (State.FAILED, Reason.KILLED_BY_OPERATOR)
-    assert build.message == "the task was killed from outside the framework"
+    assert (build.state, build.attempts[0].reason) == (State.QUEUED, Reason.KILLED_BY_OPERATOR)
+    assert build.attempts[0].message == "the task was killed from outside the framework"
+
+
+DIGEST = "sha256:1"
+COMMIT = Report(phase=Phase.CLONING, commit="c0ffee")
+DONE = Report(phase=Phase.PUSHING, outcome=Outcome.SUCCEEDED, commit="c0ffee", digest=DIGEST)
+FAULT = Report(
+    phase=Phase.BUILDING, outcome=Outcome.FAILED, reason=Reason.STEP_FAILED, commit="c0ffee"
+)
+WELL: tuple[ev.TaskEvent, ...] = (
+    ev.TaskSeen(1),
+    ev.TaskProgressed(1, Report(phase=Phase.STARTING)),
+    ev.TaskProgressed(1, Report(phase=Phase.CLONING)),
+    ev.TaskProgressed(1, COMMIT),
+    ev.TaskProgressed(1, Report(phase=Phase.BUILDING, commit="c0ffee")),
+    ev.TaskProgressed(1, Report(phase=Phase.PUSHING, commit="c0ffee")),
+    ev.TaskSucceeded(1, DONE),
+)
+BADLY = (*WELL[:5], ev.TaskSeen(1, running=True), ev.TaskFailed(1, Reason.STEP_FAILED, "no", FAULT))
+AWAY = (
+    *WELL[1:3],
+    ev.TaskUnreachable(1, "away"),
+    ev.TaskSeen(1, running=True),
+    *WELL[4:],
+)
+
+
+@pytest.mark.parametrize(
+    ("trace", "state"),
+    [
+        (WELL, State.SUCCEEDED),
+        (BADLY, State.FAILED),
+        (AWAY, State.SUCCEEDED),
+    ],
+)
+def test_all_orders_of_seven_updates_with_duplicates_end_in_the_same_row(
+    trace: tuple[ev.Event, ...], state: State
+) -> None:
+    """5,040 orders, each update heard twice: what is stored in the end is the same."""
+    ends = set()
+    build = begun = staging()
+    for order in itertools.permutations(trace):
+        build = begun
+        for event in (*order, *order):
+            build = step(build, event, 50.0).build
+        ends.add(repr(stored(build)))
+    assert len(ends) == 1
+    assert build.state is state
+
+
+@pytest.mark.parametrize("place", range(7))
+def test_duplicates_of_an_update_anywhere_change_nothing(place: int) -> None:
+    """One update repeated between any others, in all orders of the rest."""
+    for order in itertools.permutations(WELL):
+        build = staging()
+        for event in order:
+            build = step(step(build, event, 50.0).build, order[place], 50.0).build
+        assert stored(build) == stored_well(), order
+
+
+def stored(build: Build) -> tuple[object, ...]:
+    """What the store holds of it, but for the count of its changes."""
+    row = rows.build_row(replace(build, version=0))
+    return row, *(rows.attempt_row(build.id, attempt) for attempt in build.attempts)
+
+
+@functools.cache
+def stored_well() -> tuple[object, ...]:
+    build = staging()
+    for event in WELL:
+        build = step(build, event, 50.0).build
+    return stored(build)
+
+
+def test_a_cancelled_build_that_falls_to_its_surroundings_is_cancelled() -> None:
+    failure = ev.TaskFailed(1, Reason.PUSH_FAILED, "503", Report(transient=True))
+    assert step(cancelling(), failure).build.state is State.CANCELLED
+    own = ev.TaskFailed(1, Reason.STEP_FAILED, "exit code 1", Report())
+    assert step(cancelling(), own).build.state is State.FAILED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder_framework.cluster import Disconnected, OffersReceived, StatusUpdate
+from builder_framework.cluster import Disconnected, ExecutorMessage, OffersReceived, StatusUpdate
 from builder_framework.domain.model import BuildRequest, Constraint, GitSource, Resources
 from builder_framework.domain.states import State
 from builder_framework.errors import (
@@ -20,7 +20,17 @@ from builder_framework.errors import (
     StoreUnavailableError,
 )
 from builder_framework.ports import BuildView, Idempotency, ListQuery
-from builder_framework.protocol import Outcome, Phase, PushedImage, Reason, Report, encode_report
+from builder_framework.protocol import (
+    LeaseRequest,
+    Outcome,
+    Phase,
+    PushedImage,
+    Reason,
+    Report,
+    decode_lease_answer,
+    encode_lease,
+    encode_report,
+)
 from builder_framework.redact import Secret
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer
 from tests.unit.waiting import until
@@ -330,3 +340,62 @@ def test_a_queue_deadline_ends_a_build_truthfully(bench: Bench) -> None:
     view = submit(bench, queue_ttl=0.2)
     until(lambda: state(bench, view) is State.FAILED)
     assert bench.service.get(view.build.id).build.reason is Reason.QUEUE_EXPIRED
+
+
+def test_an_executor_that_asks_is_answered_once_that_is_stored(bench: Bench) -> None:
+    view = launched(bench)
+    bench.service.post(news(view, "TASK_RUNNING", Report(phase=Phase.PUSHING)))
+    attempt = bench.service.get(view.build.id).build.attempts[0]
+    asked = LeaseRequest(attempt.task_id, "n1", "sha256:1")
+    place = attempt.placement
+    message = ExecutorMessage(place.executor_id, place.agent_id, encode_lease(asked))
+    bench.service.post(message)
+    executor, agent, data = bench.cluster.wait_for("message")
+    answer = decode_lease_answer(data)
+    assert (executor, agent) == (place.executor_id, place.agent_id)
+    assert (answer.nonce, answer.granted) == ("n1", True)
+    assert bench.store.get(view.build.id).pinned == "sha256:1"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{}",
+        encode_lease(LeaseRequest("nonsense", "n", "sha256:1")),
+        encode_lease(LeaseRequest(f"{'b' * 16}.1", "n", "sha256:1")),
+    ],
+)
+def test_what_is_no_question_of_ours_gets_no_answer(bench: Bench, data: bytes) -> None:
+    view = launched(bench)
+    place = bench.service.get(view.build.id).build.attempts[0].placement
+    bench.service.post(ExecutorMessage(place.executor_id, place.agent_id, data))
+    other = encode_lease(LeaseRequest(f"{view.build.id}.1", "n", "sha256:1"))
+    bench.service.post(ExecutorMessage("somebody-else", place.agent_id, other))
+    bench.service.post(news(view, "TASK_RUNNING", Report(phase=Phase.PUSHING)))
+    until(lambda: state(bench, view) is State.RUNNING)
+    assert "message" not in bench.cluster.names()
+    assert bench.store.get(view.build.id).pinned is None
+
+
+def test_a_build_that_failed_on_an_agent_goes_to_another(bench: Bench) -> None:
+    view = launched(bench)
+    bench.service.post(news(view, "TASK_RUNNING", Report(phase=Phase.CLONING)))
+    until(lambda: state(bench, view) is State.RUNNING)
+    bench.service.post(
+        StatusUpdate(f"{view.build.id}.1", "a1", "TASK_FAILED", "REASON_EXECUTOR_TERMINATED")
+    )
+    until(lambda: state(bench, view) is State.QUEUED)
+    bench.ahead = 5.0
+    bench.service.post(OffersReceived((offer("a1"),)))
+    until(lambda: refusals(bench, view) == ["agent_avoided"])
+    bench.service.post(OffersReceived((offer("a1"), offer("a2"))))
+    until(lambda: state(bench, view) is State.STAGING)
+    current = bench.service.get(view.build.id).build.current
+    assert current is not None
+    assert current.placement.agent_id == "a2"
+
+
+def refusals(bench: Bench, view: BuildView) -> list[str]:
+    waiting = bench.service.get(view.build.id).waiting
+    return [refusal.reason for refusal in waiting.refusals] if waiting else []

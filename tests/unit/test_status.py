@@ -49,13 +49,13 @@ TASK_REASONS = [
     "REASON_MASTER_DISCONNECTED",
     "REASON_RECONCILIATION",
     "REASON_RESOURCES_UNKNOWN",
-    "REASON_SLAVE_DISCONNECTED",
-    "REASON_SLAVE_DRAINING",
-    "REASON_SLAVE_REMOVED",
-    "REASON_SLAVE_REMOVED_BY_OPERATOR",
-    "REASON_SLAVE_REREGISTERED",
-    "REASON_SLAVE_RESTARTED",
-    "REASON_SLAVE_UNKNOWN",
+    "REASON_AGENT_DISCONNECTED",
+    "REASON_AGENT_DRAINING",
+    "REASON_AGENT_REMOVED",
+    "REASON_AGENT_REMOVED_BY_OPERATOR",
+    "REASON_AGENT_REREGISTERED",
+    "REASON_AGENT_RESTARTED",
+    "REASON_AGENT_UNKNOWN",
     "REASON_TASK_CHECK_STATUS_UPDATED",
     "REASON_TASK_GROUP_INVALID",
     "REASON_TASK_GROUP_UNAUTHORIZED",
@@ -104,7 +104,7 @@ def test_every_state_with_every_reason_is_an_event(state: str, reason: str | Non
         ("TASK_FAILED", "REASON_EXECUTOR_REGISTRATION_TIMEOUT", ev.TaskNeverStarted),
         ("TASK_ERROR", "REASON_TASK_INVALID", ev.TaskNeverStarted),
         ("TASK_FAILED", "REASON_EXECUTOR_TERMINATED", ev.TaskLost),
-        ("TASK_GONE", "REASON_SLAVE_REMOVED", ev.TaskLost),
+        ("TASK_GONE", "REASON_AGENT_REMOVED", ev.TaskLost),
         ("TASK_GONE", "REASON_RECONCILIATION", ev.TaskMissing),
         ("TASK_UNKNOWN", "REASON_RECONCILIATION", ev.TaskMissing),
         ("TASK_FAILED", "REASON_CONTAINER_LIMITATION_MEMORY", ev.TaskFailed),
@@ -147,8 +147,9 @@ def test_an_unknown_state_of_a_newer_mesos_ends_nothing() -> None:
     assert status.interpret(update("TASK_LEVITATING"), 1) == ev.TaskSeen(1)
 
 
-def test_only_reconciled_ends_need_the_sandbox() -> None:
-    assert status.needs_result(update("TASK_FINISHED", "REASON_RECONCILIATION"))
+@pytest.mark.parametrize("reason", ["REASON_RECONCILIATION", "REASON_AGENT_REREGISTERED"])
+def test_only_ends_that_the_master_tells_of_need_the_sandbox(reason: str) -> None:
+    assert status.needs_result(update("TASK_FINISHED", reason))
     assert not status.needs_result(update("TASK_FINISHED"))
-    assert not status.needs_result(update("TASK_RUNNING", "REASON_RECONCILIATION"))
-    assert not status.needs_result(update("TASK_GONE", "REASON_RECONCILIATION"))
+    assert not status.needs_result(update("TASK_RUNNING", reason))
+    assert not status.needs_result(update("TASK_GONE", reason))

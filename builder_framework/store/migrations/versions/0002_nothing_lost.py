@@ -12,6 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # Both databases rename in place; Alembic would copy SQLite's whole table.
+    op.execute("ALTER TABLE builds RENAME COLUMN launch_failures TO failures")
     op.create_table(
         "leadership",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),

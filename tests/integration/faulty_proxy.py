@@ -1,0 +1,166 @@
+"""An HTTP proxy in front of a registry that spoils one request, chosen by its number."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import http.client
+import json
+import socket
+import struct
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
+
+
+class Fault(str, enum.Enum):
+    """What happens to a request. The registry sees it in the cases LOST and TRUNCATED only."""
+
+    ERROR_500 = "500"
+    UNAVAILABLE = "503"
+    TOO_MANY = "429"
+    RESET = "reset"
+    SILENT = "silent"
+    LOST = "lost"
+    TRUNCATED = "truncated"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request; `status` is what the registry answered, None if it never saw it."""
+
+    method: str
+    path: str
+    status: int | None
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultyProxy
+
+    def do_GET(self) -> None:
+        proxy = self.server
+        body = self._body()
+        fault = proxy.next_fault()
+        if fault in (Fault.ERROR_500, Fault.UNAVAILABLE, Fault.TOO_MANY):
+            proxy.note(self, None)
+            self._refuse(int(fault.value))
+        elif fault is Fault.RESET:
+            proxy.note(self, None)
+            self._reset()
+        elif fault is Fault.SILENT:
+            proxy.note(self, None)
+            self._wait_for_hang_up()
+        else:
+            self._forward(body, fault)
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
+
+    def _forward(self, body: bytes, fault: Fault | None) -> None:
+        upstream = http.client.HTTPConnection(self.server.upstream, timeout=20)
+        with contextlib.closing(upstream):
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP_BY_HOP}
+            upstream.request(self.command, self.path, body, headers)
+            response = upstream.getresponse()
+            content = response.read()
+        self.server.note(self, response.status)
+        if fault is Fault.LOST:
+            self._reset()
+            return
+        length = response.headers.get("Content-Length", str(len(content)))
+        lines = [f"HTTP/1.1 {response.status} {response.reason}"]
+        lines += [f"{k}: {v}" for k, v in response.getheaders() if k.lower() not in HOP_BY_HOP]
+        head = "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode("latin-1")
+        data = head + content
+        if fault is Fault.TRUNCATED:
+            self.wfile.write(data[: len(head) + len(content) // 2 if content else len(head) // 2])
+            self.close_connection = True
+            return
+        self.wfile.write(data)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        content = bytearray()
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return bytes(content)
+
+    def _refuse(self, status: int) -> None:
+        body = json.dumps({"errors": [{"code": "UNAVAILABLE", "message": "for now"}]}).encode()
+        self.send_response(status)
+        if status == 429:
+            self.send_header("Retry-After", "1")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def _wait_for_hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.recv(1)
+        self.close_connection = True
+
+    def send_error(self, *_: object, **__: object) -> None:
+        """What a client gets that tries TLS; Docker knows by the first word that there is none."""
+        self.wfile.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class FaultyProxy(ThreadingHTTPServer):
+    """Forwards everything to `upstream` (`host:port`); request number `at` (from 0) is spoilt."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, upstream: str, fault: Fault | None = None, at: int = 0) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = upstream
+        self.seen: list[Seen] = []
+        self._fault = fault
+        self._at = at
+        self._count = 0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """On the loopback network, where Docker asks for no TLS."""
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def count(self) -> int:
+        """Requests so far."""
+        return self._count
+
+    def next_fault(self) -> Fault | None:
+        """What is to happen to the request that is at hand."""
+        with self._lock:
+            number, self._count = self._count, self._count + 1
+        return self._fault if number == self._at else None
+
+    def note(self, request: BaseHTTPRequestHandler, status: int | None) -> None:
+        """Remember a request."""
+        with self._lock:
+            self.seen.append(Seen(request.command, request.path, status))
+
+    def handle_error(self, *_: object) -> None:
+        """Clients hang up; that is what these tests are about."""
+
+    def server_close(self) -> None:
+        self.shutdown()
+        super().server_close()
