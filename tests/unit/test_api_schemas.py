@@ -97,7 +97,6 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "max_attempts": 3,
         "webhooks": [],
         "labels": {},
-        "webhooks": [],
         **body,
         "source": {"git": git},
         "registry_auth": None if auth is None else {**auth, "password": MASK},
