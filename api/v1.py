@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, request
 from api import auth, errors, logtext, params, render, schemas, sse, strictjson
 from builder_framework import failpoints
 from builder_framework.domain.model import is_build_id
+from builder_framework.domain.notices import is_message_id
 from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
 from builder_framework.ports import Builds, Idempotency, RequestPolicy
 
@@ -75,21 +76,6 @@ def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Bluepr
         response.status_code = 202
         return response
 
-    @v1.get("/<build_id>/deliveries")
-    def deliveries(build_id: str) -> Response:
-        """The build's webhooks and what became of each try."""
-        found = builds.deliveries(_known(build_id))
-        return jsonify({"deliveries": [render.delivery(view) for view in found]})
-
-    @v1.post("/<build_id>/deliveries/<delivery_id>/redeliver")
-    def redeliver(build_id: str, delivery_id: str) -> Response:
-        """Send a webhook again, with the same id: 202."""
-        _known(build_id)
-        _no_fields()
-        response = jsonify(render.delivery(builds.redeliver(build_id, delivery_id)))
-        response.status_code = 202
-        return response
-
     @v1.get("/<build_id>/log")
     def log(build_id: str) -> Response:
         """A piece of the log as text; the headers say where the next one begins."""
@@ -120,7 +106,29 @@ def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Bluepr
         response.headers["X-Accel-Buffering"] = "no"
         return response
 
+    _add_deliveries(v1, builds)
     return v1
+
+
+def _add_deliveries(v1: Blueprint, builds: Builds) -> None:
+    """A build's webhooks."""
+
+    @v1.get("/<build_id>/deliveries")
+    def deliveries(build_id: str) -> Response:
+        """The build's webhooks and what became of each try."""
+        found = builds.deliveries(_known(build_id))
+        return jsonify({"deliveries": [render.delivery(view) for view in found]})
+
+    @v1.post("/<build_id>/deliveries/<delivery_id>/redeliver")
+    def redeliver(build_id: str, delivery_id: str) -> Response:
+        """Send a webhook again, with the same id: 202."""
+        _known(build_id)
+        if not is_message_id(delivery_id):
+            raise NotFoundError("there is no delivery with this id")
+        _no_fields()
+        response = jsonify(render.delivery(builds.redeliver(build_id, delivery_id)))
+        response.status_code = 202
+        return response
 
 
 def _known(build_id: str) -> str:

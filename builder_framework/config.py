@@ -172,7 +172,9 @@ class Settings(BaseModel):
     max_disk: Amount = Field(16 * 1024.0 * 1024, description="MiB of disk a request may ask for.")
 
     webhooks: Names = Field(
-        (), description="URLs that are told of every build, see [webhooks](webhooks.md)."
+        (),
+        repr=False,
+        description="URLs that are told of every build, see [webhooks](webhooks.md).",
     )
     webhook_secret: SecretStr | None = Field(
         None,

@@ -67,6 +67,8 @@ def parse(url: str) -> Endpoint:
         )
     scheme = match["scheme"].lower()
     target = match["target"] or "/"
+    if target == f"/{MASK}":
+        raise InvalidValueError(f"ends in {MASK}, as it is shown; give the whole URL")
     return Endpoint(
         scheme,
         match["host"].lower(),

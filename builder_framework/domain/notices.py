@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ MAX_MESSAGE_LENGTH = 500
 
 MAX_LABELS_BYTES = 2048
 """Of all labels as JSON. Beyond that they are left out, all of them."""
+
+_MESSAGE_ID = re.compile(r"msg_[0-9a-f]{32}")
 
 Announce = Callable[["Build | None", Build, float], tuple[Delivery, ...]]
 """The deliveries that a change (before, after, at) makes due."""
@@ -94,6 +97,11 @@ def _message_id(build_id: str, sequence: int, url: str) -> str:
     # Made from what it tells: the database then refuses a second row for the same news.
     digest = hashlib.sha256(f"{build_id}\n{sequence}\n{url}".encode()).hexdigest()
     return f"msg_{digest[:32]}"
+
+
+def is_message_id(text: str) -> bool:
+    """Whether `text` could be the id of one of our messages."""
+    return _MESSAGE_ID.fullmatch(text) is not None
 
 
 def payload(build: Build, notice: Notice, at: float, sequence: int, link: str | None) -> str:

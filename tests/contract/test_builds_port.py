@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder_framework.domain.model import BuildRequest, GitSource, Resources
+from builder_framework.domain.notices import Announcer
 from builder_framework.domain.states import State
 from builder_framework.errors import ConflictError, InvalidInputError, NotFoundError
 from builder_framework.ports import Builds, Idempotency, ListQuery
@@ -63,8 +64,20 @@ class BuildsContract:
         with pytest.raises(ConflictError):
             builds.cancel(view.build.id, "bob")
 
+    def test_a_builds_webhooks_are_told_and_can_be_told_again(self, builds: Builds) -> None:
+        view, _ = builds.submit(REQUEST, "ann")
+        other, _ = builds.submit(REQUEST, "ann")
+        builds.cancel(view.build.id, "ann")
+        first, last = builds.deliveries(view.build.id)
+        assert [first.delivery.event, last.delivery.event] == ["build.queued", "build.finished"]
+        assert builds.redeliver(view.build.id, last.delivery.id).delivery.id == last.delivery.id
+        with pytest.raises(NotFoundError):
+            builds.redeliver(other.build.id, last.delivery.id)
+
     def test_what_is_not_there_is_not_found(self, builds: Builds) -> None:
         for call in (
+            lambda: builds.deliveries("0" * 16),
+            lambda: builds.redeliver("0" * 16, "msg_1"),
             lambda: builds.get("0" * 16),
             lambda: builds.cancel("0" * 16, "ann"),
             lambda: builds.read_log("0" * 16, 0, 10),
@@ -106,7 +119,8 @@ class TestService(BuildsContract):
 
     @pytest.fixture
     def builds(self, tmp_path: Path) -> Iterator[Builds]:
-        bench = Bench(tmp_path)
+        announcer = Announcer(("https://hooks.example.org/t0ken",))
+        bench = Bench(tmp_path, announce=announcer.deliveries_of)
         yield bench.service
         bench.close()
 

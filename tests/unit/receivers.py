@@ -31,6 +31,7 @@ class Receiver:
 
     behave: Callable[[Receiver, socket.socket], None]
     tls: ssl.SSLContext | None = None
+    port: int = 0
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     at_once: int = 0
@@ -39,8 +40,8 @@ class Receiver:
     def __post_init__(self) -> None:
         self.over = threading.Event()
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -156,10 +157,12 @@ def babbles(receiver: Receiver, connection: socket.socket) -> None:
 
 @contextlib.contextmanager
 def receiving(
-    behave: Callable[[Receiver, socket.socket], None], tls: ssl.SSLContext | None = None
+    behave: Callable[[Receiver, socket.socket], None],
+    tls: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> Iterator[Receiver]:
     """A receiver for as long as the block takes."""
-    receiver = Receiver(behave, tls)
+    receiver = Receiver(behave, tls, port)
     try:
         yield receiver
     finally:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from builder_framework.domain import events as ev
-from builder_framework.ports import Readiness, Refusal
+from builder_framework.domain.delivery import DeliveryState, Try
+from builder_framework.ports import DeliveryView, Readiness, Refusal, RequestPolicy
 from builder_framework.protocol import Phase, PushedImage, Reason, Report
 from tests.unit.builds_double import AUTH, BODY, USER, MemoryBuilds
 
@@ -279,6 +281,82 @@ def test_cancelling(http: Any) -> None:
     assert (answer.status_code, answer.json["state"]) == (202, "CANCELLED")
     answer = http.post(address, json={}, auth=AUTH)
     assert (answer.status_code, answer.json["code"]) == (409, "conflict")
+
+
+# -- webhooks ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def policy() -> RequestPolicy:
+    return RequestPolicy(webhook_hosts=("hooks.example.org",))
+
+
+def test_a_build_may_name_webhooks_where_the_operator_allows_it(
+    http: Any, builds: MemoryBuilds
+) -> None:
+    """Paths of webhooks are passwords: they are kept, and shown to nobody."""
+    build_id = submit(http, webhooks=["https://HOOKS.example.org/t0ken-canary"])
+    assert builds.builds[build_id].request.webhooks == ("https://hooks.example.org/t0ken-canary",)
+    answer = http.get(f"{BUILDS}/{build_id}", auth=AUTH)
+    assert answer.json["webhooks"] == ["https://hooks.example.org/***"]
+    listed = http.get(answer.json["links"]["deliveries"], auth=AUTH)
+    assert "canary" not in answer.text + listed.text
+
+
+@pytest.mark.parametrize(
+    ("webhooks", "problem"),
+    [
+        (["https://elsewhere.example.org/canary"], "ask the operator to list it"),
+        (["http://hooks.example.org/canary"], "ask the operator to list it"),
+        (["https://u:canary@hooks.example.org/"], "no user"),
+        (["https://hooks.example.org/***"], "give the whole URL"),
+        (["https://hooks.example.org/"] * 6, "more than 5 entries"),
+    ],
+)
+def test_other_webhooks_are_refused_with_what_to_do(
+    http: Any, webhooks: list[str], problem: str
+) -> None:
+    answer = http.post(BUILDS, json={**BODY, "webhooks": webhooks}, auth=AUTH)
+    assert answer.status_code == 400
+    assert problem in errors(answer)["webhooks"]
+    assert "canary" not in answer.text
+
+
+def test_deliveries_are_listed_and_sent_again(http: Any, builds: MemoryBuilds) -> None:
+    build_id = submit(http)
+    ((delivery_id, view),) = builds.sent.items()
+    made = Try(1.0, 0.25, 500, "answered 500")
+    builds.sent[delivery_id] = DeliveryView(
+        replace(view.delivery, state=DeliveryState.FAILED, next_at=None, ended_at=2.0, tries=1),
+        (made,),
+    )
+    (shown,) = http.get(f"{BUILDS}/{build_id}/deliveries", auth=AUTH).json["deliveries"]
+    assert shown["id"] == delivery_id
+    assert (shown["event"], shown["state"]) == ("build.queued", "FAILED")
+    assert shown["url"] == "https://hooks.example.org/***"
+    assert (shown["next_at"], shown["ended_at"]) == (None, "1970-01-01T00:00:02.000Z")
+    assert shown["tries"] == [
+        {
+            "at": "1970-01-01T00:00:01.000Z",
+            "seconds": 0.25,
+            "status": 500,
+            "error": "answered 500",
+        }
+    ]
+    answer = http.post(shown["links"]["redeliver"], auth=AUTH)
+    assert (answer.status_code, answer.json["id"]) == (202, delivery_id)
+    assert answer.json["state"] == "PENDING"
+    assert answer.json["next_at"] is not None
+
+
+def test_deliveries_that_do_not_exist_are_404(http: Any, builds: MemoryBuilds) -> None:
+    build_id, other = submit(http), submit(http)
+    of_other = [i for i, v in builds.sent.items() if v.delivery.build_id == other]
+    for path in ("0" * 16 + "/deliveries", "x/deliveries"):
+        assert http.get(f"{BUILDS}/{path}", auth=AUTH).status_code == 404
+    for name in ("msg_x", "%00", *of_other):
+        answer = http.post(f"{BUILDS}/{build_id}/deliveries/{name}/redeliver", auth=AUTH)
+        assert (answer.status_code, answer.json["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("build_id", ["x", "0" * 16, "..%2f..%2fetc", "0" * 4000, "%00"])

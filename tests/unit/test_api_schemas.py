@@ -17,7 +17,10 @@ from builder_framework.errors import InvalidInputError
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import MASK, Secret
 
-POLICY = RequestPolicy(git_protocols=("https", "ssh", "http", "file"))
+POLICY = RequestPolicy(
+    git_protocols=("https", "ssh", "http", "file"),
+    webhook_hosts=("*.example.org", "http://10.0.0.1:8080"),
+)
 
 names = st.text("abcdefghijklmnop", min_size=1, max_size=10)
 # Upper case, so that a password never is part of another field: masking is tested elsewhere.
@@ -53,6 +56,9 @@ optional_fields = {
     "priority": st.integers(-1000, 1000),
     "max_attempts": st.integers(1, 10),
     "labels": st.dictionaries(names, values, max_size=3),
+    "webhooks": st.lists(
+        st.sampled_from(["https://hooks.example.org/", "http://10.0.0.1:8080/"]), max_size=5
+    ),
 }
 gits = st.one_of(
     st.fixed_dictionaries({"url": urls | ssh_urls}, optional={"ref": names}),

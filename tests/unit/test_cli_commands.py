@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ from builder_framework.cli.commands import cli
 from builder_framework.cli.follow import Follower
 from builder_framework.cli.sse import ServerEvent
 from builder_framework.domain import events as ev
+from builder_framework.domain.delivery import DeliveryState, Try
 from builder_framework.errors import StoreUnavailableError
+from builder_framework.ports import DeliveryView
 from builder_framework.protocol import PushedImage, Reason, Report
 from builder_framework.redact import Secret
 from builder_framework.users import UserFile
@@ -219,6 +222,20 @@ def test_list_and_show(run: Run, builds: MemoryBuilds) -> None:
     for _ in range(3):
         run("submit", *GIT)
     assert len(json.loads(run("list", "--json", "--limit", "3").stdout)) == 3
+
+
+def test_webhooks_are_listed_and_sent_again(run: Run, builds: MemoryBuilds) -> None:
+    build_id = run("submit", *GIT).stdout.strip()
+    ((delivery_id, view),) = builds.sent.items()
+    given_up = replace(view.delivery, state=DeliveryState.FAILED, next_at=None)
+    builds.sent[delivery_id] = DeliveryView(given_up, (Try(1.0, 0.1, 410, "answered 410"),))
+    head, row = run("deliveries", build_id).stdout.splitlines()
+    assert head.split("\t")[:3] == ["ID", "EVENT", "STATE"]
+    assert row.split("\t")[:4] == [delivery_id, "build.queued", "FAILED", "1"]
+    assert row.endswith("answered 410")
+    result = run("deliveries", build_id, "--redeliver", delivery_id, "--json")
+    assert json.loads(result.stdout)[0]["state"] == "PENDING"
+    assert run("deliveries", build_id, "--redeliver", "msg_x").exit_code == 5
 
 
 def test_logs_are_printed_to_their_end(run: Run, builds: MemoryBuilds) -> None:

@@ -116,3 +116,57 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert settings.password.get_secret_value() == "hunter3-hunter3"
     assert "hunter3" not in repr(settings) + str(settings)
     assert problems(GOOD | {"BUILDER_PASSWORD_FILE": str(tmp_path / "none")})
+
+
+KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_webhooks_are_checked_before_anything_starts() -> None:
+    settings = config.load(
+        GOOD
+        | {
+            "BUILDER_WEBHOOKS": "https://HOOKS.example.org/t0ken, http://10.0.0.5:9000",
+            "BUILDER_WEBHOOK_SECRET": f"{KEY},{KEY}",
+            "BUILDER_WEBHOOK_HOSTS": "*.example.org,http://h:8080",
+        }
+    )
+    assert settings.webhooks == ("https://hooks.example.org/t0ken", "http://10.0.0.5:9000/")
+    assert [key.reveal() for key in settings.webhook_keys()] == [KEY, KEY]
+    assert settings.request_policy().webhook_hosts == ("*.example.org", "http://h:8080")
+    assert "t0ken" not in repr(settings)
+    assert config.load(GOOD).webhook_keys() == ()
+
+
+def test_faults_in_webhooks_are_told_without_their_secrets() -> None:
+    told = problems(
+        GOOD
+        | {
+            "BUILDER_WEBHOOKS": "https://user:t0ken@hooks.example.org/",
+            "BUILDER_WEBHOOK_SECRET": "t0ken",
+            "BUILDER_WEBHOOK_HOSTS": "*",
+        }
+    )
+    assert set(told) == {"webhooks", "webhook_secret", "webhook_hosts"}
+    assert "t0ken" not in str(told)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"BUILDER_WEBHOOKS": "https://h/"}, {"BUILDER_WEBHOOK_HOSTS": "h"}]
+)
+def test_webhooks_need_a_secret(setting: dict[str, str]) -> None:
+    assert "webhook_secret" in problems(GOOD | setting)["settings"]
+    config.load(GOOD | setting | {"BUILDER_WEBHOOK_SECRET": KEY})
+
+
+def test_webhooks_and_their_secret_may_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY + "\n")
+    (tmp_path / "urls").write_text("https://h/a,https://h/b\n")
+    settings = config.load(
+        GOOD
+        | {
+            "BUILDER_WEBHOOKS_FILE": str(tmp_path / "urls"),
+            "BUILDER_WEBHOOK_SECRET_FILE": str(tmp_path / "key"),
+        }
+    )
+    assert settings.webhooks == ("https://h/a", "https://h/b")
+    assert len(settings.webhook_keys()) == 1

@@ -196,6 +196,7 @@ def test_a_url_and_how_it_is_shown(url: str, canonical: str, shown: str, host: s
         "https://h:0/",
         "https://h:65536/",
         "https://h:/",
+        "https://h/***",
         "https:///t0ken",
         f"https://{'a.' * 127}aa/",
         f"https://h/{'t0ken' * 500}",

@@ -178,25 +178,21 @@ def test_the_largest_build_is_told_in_less_than_20_kilobytes() -> None:
 
 
 def _events() -> Iterator[ev.Event]:
-    """One of each kind for each of three attempts, running and not."""
+    """One of each kind for each of three attempts, with its flags set and not."""
     for kind in typing.get_args(ev.Event):
         for attempt, flag in itertools.product((1, 2, 3), (True, False)):
-            values: dict[str, object] = {
-                "attempt": attempt,
-                "placement": PLACEMENT,
-                "report": Report(phase=Phase.BUILDING),
-                "reason": Reason.AGENT_LOST,
-                "message": "news",
-                "running": flag,
-                "offer_lost": flag,
-                "by": "ann",
-                "offset": 0,
-                "build_id": "b" * 16,
-                "request": REQUEST,
-                "owner": "ann",
+            # By type, so that a new kind of event is in here from its first day.
+            values: dict[object, object] = {
+                int: attempt,
+                bool: flag,
+                str: "sha256:1",
+                Placement: PLACEMENT,
+                Report: Report(phase=Phase.BUILDING),
+                Reason: Reason.AGENT_LOST,
+                BuildRequest: REQUEST,
             }
             hints = typing.get_type_hints(kind)
-            yield kind(**{name: values[name] for name in hints if name in values})
+            yield kind(**{name: values[hint] for name, hint in hints.items() if hint in values})
 
 
 # Half of them bring a build somewhere; the rest is late, doubled or meaningless.
