@@ -95,5 +95,8 @@ format: environment ## rewrite the sources as `make check` wants them
 outage: bootstrap ## API latencies while the master is down, beside those while it is up
 	@$(VENV)/python -m tests.endurance.outage $(ARGS)
 
+failovers: bootstrap ## end the leader of two frameworks 50 times, 15 of them by SIGSTOP
+	@$(VENV)/python -m tests.endurance.failovers $(ARGS)
+
 restart: bootstrap ## a start with 10,000 queued and 200 running builds in the store
 	@$(VENV)/python -m tests.endurance.restart $(ARGS)
