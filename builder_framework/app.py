@@ -163,7 +163,12 @@ def _executor_template(settings: config.Settings) -> ExecutorTemplate:
     return ExecutorTemplate(
         image=settings.executor_image,
         resources=_executor_resources(settings),
-        engine=EngineSpec(settings.engine, settings.insecure_registries, settings.registry_mirrors),
+        engine=EngineSpec(
+            settings.engine,
+            settings.insecure_registries,
+            settings.registry_mirrors,
+            settings.cache_keep_mb,
+        ),
         git_protocols=settings.git_protocols,
         grace_period=settings.kill_grace_period,
         network=settings.executor_network,
@@ -171,6 +176,7 @@ def _executor_template(settings: config.Settings) -> ExecutorTemplate:
         docker_socket=settings.docker_socket,
         volume_driver=settings.volume_driver,
         volume_prefix=settings.volume_prefix,
+        pids_limit=settings.pids_limit,
     )
 
 

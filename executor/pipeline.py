@@ -29,6 +29,18 @@ CREATED = "org.opencontainers.image.created"
 """https://github.com/opencontainers/image-spec/blob/main/annotations.md"""
 
 
+_BY_MEMORY = frozenset(
+    {
+        Reason.GIT_FAILED,
+        Reason.STEP_FAILED,
+        Reason.BUILD_FAILED,
+        Reason.ENGINE_FAILED,
+        Reason.EXECUTOR_ERROR,
+    }
+)
+"""What a build fails with when the kernel killed a part of it."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the spec says, checked again and normalised: it came over the network."""
@@ -85,7 +97,10 @@ def _wrong(problem: str) -> None:
 
 @dataclass
 class Pipeline:
-    """One build. `progress` hears a Report when a phase begins and when the commit is known."""
+    """One build. `progress` hears a Report when a phase begins and when the commit is known.
+
+    `out_of_memory`: whether the kernel has killed something for want of memory.
+    """
 
     spec: BuildSpec
     workspace: Workspace
@@ -94,6 +109,7 @@ class Pipeline:
     engines: Engines
     progress: Callable[[Report], None]
     clock: Callable[[], float] = time.monotonic
+    out_of_memory: Callable[[], bool] = lambda: False
     _report: Report = field(default_factory=lambda: Report(phase=Phase.STARTING))
     _timings: dict[str, float] = field(default_factory=dict)
 
@@ -218,6 +234,8 @@ class Pipeline:
             self._timings[phase.value.lower()] = self.clock() - began
 
     def _failed(self, reason: Reason, message: str) -> Report:
+        if reason in _BY_MEMORY and self.out_of_memory():
+            reason, message = Reason.OUT_OF_MEMORY, f"the memory was used up: {message}"
         message = self.log.redact(message)
         self.log.line(f"\nFailed ({reason.value}): {message}")
         return replace(self._report, outcome=Outcome.FAILED, reason=reason, message=message)

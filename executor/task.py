@@ -22,6 +22,7 @@ from builder_framework.protocol import (
 from executor.cancel import CancelToken, Stop
 from executor.engine import Engines
 from executor.log import FORMATTER, BuildLog
+from executor.memory import watch_memory
 from executor.pipeline import Pipeline
 from executor.reporter import Reporter, Send
 from executor.workspace import workspace
@@ -102,10 +103,16 @@ class Task:
 
     def _build(self, spec: BuildSpec) -> None:
         self._log = log = BuildLog(self._sandbox / log_file_name(self.task_id), spec.secrets())
-        with workspace() as space:
+        with workspace() as space, watch_memory() as out_of_memory:
             try:
                 report = Pipeline(
-                    spec, space, log, self._token, self._engines, self._reporter.progress
+                    spec,
+                    space,
+                    log,
+                    self._token,
+                    self._engines,
+                    self._reporter.progress,
+                    out_of_memory=out_of_memory,
                 ).run()
             finally:
                 space.drop_secrets()

@@ -58,6 +58,7 @@ class FakePipeline:
     progress: Callable[[Report], None]
 
     running: Any = None
+    out_of_memory: Any = None
 
     def run(self) -> Report:
         self.progress(Report(phase=Phase.CLONING))

@@ -55,6 +55,9 @@ class FakeEngine:
             raise BuildFailure(Reason.ENGINE_FAILED, self.failure)
         return 0.25
 
+    def tidy(self) -> None:
+        pass
+
     def stop(self, patience: float) -> None:
         self.alive = False
         self.stopped.append(patience)
@@ -102,13 +105,21 @@ class Bench:
     options: list[BuildOptions] = field(default_factory=list)
     build_it: Callable[[CancelToken], str | None] = lambda _token: DIGEST
     clock: Callable[[], float] = time.monotonic
+    out_of_memory: bool = False
 
     def run(self, **changes: Any) -> Report:
         log = BuildLog(self.tmp_path / "log", [PASSWORD])
         with workspace(self.tmp_path, self.tmp_path) as space:
             spec = replace(self.spec, **changes)
             report = Pipeline(
-                spec, space, log, self.token, self.engines, self.reports.append, self.clock
+                spec,
+                space,
+                log,
+                self.token,
+                self.engines,
+                self.reports.append,
+                self.clock,
+                out_of_memory=lambda: self.out_of_memory,
             ).run()
         log.close()
         return report
@@ -372,3 +383,20 @@ def test_the_deadline(bench: Bench) -> None:
     assert time.monotonic() - began < 3
     assert (report.outcome, report.reason) == (Outcome.FAILED, Reason.TIMEOUT)
     assert report.message == "not done after 0.8 s: stopped while BUILDING"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (Reason.STEP_FAILED, Reason.OUT_OF_MEMORY),
+        (Reason.ENGINE_FAILED, Reason.OUT_OF_MEMORY),
+        (Reason.DOCKERFILE_INVALID, Reason.DOCKERFILE_INVALID),
+    ],
+)
+def test_a_build_that_used_its_memory_up_is_told_so(
+    bench: Bench, reason: Reason, told: Reason
+) -> None:
+    bench.build_it = failing(reason)
+    bench.out_of_memory = True
+    assert bench.run().reason is told
+    assert f"Failed ({told.value})" in bench.log
