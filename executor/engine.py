@@ -31,6 +31,10 @@ by mistake."""
 READY_WAIT = 60.0
 """Seconds from dockerd's start to its first answer; a cold one needs 2 to 5."""
 
+STEP_LOG = 8 * 1024 * 1024
+"""Bytes of one step's output that BuildKit passes on; it holds several copies of it in memory. By
+default it also drops what comes faster than 200 KiB/s, which often is the error."""
+
 _TICK = 0.02
 
 
@@ -242,6 +246,8 @@ class NestedEngine:
                 env={
                     "PATH": os.environ.get("PATH", os.defpath),
                     "HOME": str(self._run_dir),
+                    "BUILDKIT_STEP_LOG_MAX_SIZE": str(STEP_LOG),
+                    "BUILDKIT_STEP_LOG_MAX_SPEED": "-1",
                     **process.proxy_settings(),
                 },
                 stdout=log,
