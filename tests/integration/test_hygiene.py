@@ -7,6 +7,8 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -187,3 +189,99 @@ def test_a_killed_build_leaves_nothing_behind(
     except AssertionError:
         raise AssertionError(f"left behind: {left()}") from None
     assert files_with(cluster, cluster.registry.password) == []
+
+
+def test_only_the_dead_lose_their_names_on_the_agents_engine(
+    lean: Framework, cluster: Cluster, name: str
+) -> None:
+    if lean.settings["BUILDER_ENGINE"] != "socket":
+        pytest.skip("an engine of the executor's own has no names of others")
+    docker = cluster.engine.docker
+    mine, dead, alive = f"{name}:1", f"{name}:builder-{name[2:]}-1", f"{name}:builder-{name[2:]}-2"
+    labels = ["--label", f"builder.build={name[2:]}", "--label", "builder.attempt=2"]
+    container = docker(
+        "run", "--detach", "--rm", *labels, cluster.executor_image, "sleep", "600"
+    ).strip()
+    try:
+        for tag in (mine, dead, alive):
+            docker("tag", cluster.executor_image, tag)
+        lean.succeeded(lean.submit(repository(cluster, name, "true"), f"{name}:built"))
+        tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}", name).split()
+        assert sorted(tags) == [mine, alive]
+    finally:
+        docker("kill", container)
+        for tag in (mine, alive):
+            docker("rmi", tag)
+
+
+def test_the_cache_stays_below_its_mark(lean: Framework, cluster: Cluster, name: str) -> None:
+    """Each of these layers is half of it."""
+    if lean.settings["BUILDER_ENGINE"] != "nested":
+        pytest.skip("the cache of the agent's engine is not ours to keep small")
+
+    def cached() -> int:
+        """MiB in all cache volumes, by the file system."""
+        volumes = cluster.config.state_dir / "docker" / "volumes"
+        words = ["du", "-cm", *map(str, volumes.glob("lean-nested-*"))]
+        out = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+        return int(out.splitlines()[-1].split()[0])
+
+    rack = [["rack", "EQUALS", "a"]]
+    for number in range(6):
+        fill = f"head -c {CACHE_KEEP_MB << 19} /dev/urandom > /fill"
+        url = repository(cluster, f"{name}-{number}", fill)
+        lean.succeeded(lean.submit(url, f"{name}:{number}", constraints=rack))
+    before = 6 * CACHE_KEEP_MB // 2
+    # Compressed and as files, each layer is there twice.
+    until(lambda: cached() < before, f"{cached()} MiB are kept")
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("tail /dev/zero", "out_of_memory"),
+        ("i=0; while [ $i -lt 3000 ]; do sleep 60 & i=$((i+1)); done", "step_failed"),
+    ],
+    ids=["memory", "processes"],
+)
+def test_a_greedy_build_ends_by_its_limits(
+    lean: Framework, cluster: Cluster, name: str, step: str, reason: str
+) -> None:
+    if lean.settings["BUILDER_ENGINE"] != "nested":
+        pytest.skip("steps run beside the executor there, without its limits")
+    url = repository(cluster, name, f"echo greedy && {step}")
+    # A step that failed by itself is not tried again; one without memory may be.
+    build = lean.wait_end(lean.submit(url, f"{name}:1"), patience=180)
+    assert (build["state"], build["reason"]) == ("FAILED", reason)
+    lean.succeeded(lean.submit(repository(cluster, f"{name}-next", "true"), f"{name}:next"))
+
+
+def test_a_flood_of_output_moves_the_framework_by_little(
+    lean: Framework, cluster: Cluster, name: str
+) -> None:
+    """200 MB, half of them in one line, while a client follows the log."""
+    if lean.settings["BUILDER_ENGINE"] != "nested":
+        pytest.skip("the log's way is the same")
+    assert lean.process is not None
+    status = Path(f"/proc/{lean.process.pid}/status")
+
+    def resident() -> int:
+        """MiB."""
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmRSS")]
+        return int(line.split()[1]) >> 10
+
+    flood = "yes a line of the flood | head -c 100000000; head -c 100000000 /dev/zero | tr '\\0' x"
+    url = repository(cluster, name, flood)
+    before = resident()
+    build_id = lean.submit(url, f"{name}:1")
+    argv = [sys.executable, "-m", "builder_framework.cli", "logs", "--follow", build_id]
+    client = subprocess.Popen(
+        argv, env=lean.client_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    highest = before
+    while client.poll() is None:
+        highest = max(highest, resident())
+        time.sleep(0.2)
+    lean.succeeded(build_id)
+    assert highest - before < 50
+    assert "[output clipped" in lean.log(build_id)
