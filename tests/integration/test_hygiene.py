@@ -72,7 +72,16 @@ def remains(cluster: Cluster, prefix: str) -> dict[str, set[str]]:
         "containers": set(docker("ps", "--all", "--quiet").split()),
         "volumes": {volume for volume in volumes if not volume.startswith(prefix)},
         "networks": set(docker("network", "ls", "--quiet").split()),
-        "images": set(docker("images", "--format", "{{.Repository}}:{{.Tag}}").split()),
+        # Those that only builds give: a user's name of an image may be there for another reason.
+        "images": set(
+            docker(
+                "images",
+                "--filter",
+                "reference=*/*:builder-*",
+                "--format",
+                "{{.Repository}}:{{.Tag}}",
+            ).split()
+        ),
         "mounts": {line.split()[1] for line in mounts if line.split()[1].startswith(places)},
         "interfaces": {
             line.split()[1]
