@@ -154,6 +154,18 @@ class Settings(BaseModel):
     )
     volume_driver: str = Field("local", description="Docker volume driver of cache volumes.")
     volume_prefix: str = Field("builder-cache", description="Names of cache volumes begin so.")
+    cache_keep_mb: int = Field(
+        20480,
+        ge=0,
+        description="MiB of build cache that stays in a slot's cache volume after a build. Without "
+        "effect on the agent's engine (`engine = socket`), whose cache is its own.",
+    )
+    pids_limit: int = Field(
+        8192,
+        ge=1024,
+        description="Processes and threads of an executor with its build. With `engine = socket` "
+        "builds run beside the executor, and only the agent's engine limits them.",
+    )
     insecure_registries: Names = Field((), description="Registries spoken to without TLS.")
     registry_mirrors: Names = Field((), description="Mirrors of Docker Hub, as URLs.")
     git_protocols: Names = Field(

@@ -115,7 +115,12 @@ def _executor_template(settings: Settings) -> ExecutorTemplate:
     return ExecutorTemplate(
         image=settings.executor_image,
         resources=_executor_resources(settings),
-        engine=EngineSpec(settings.engine, settings.insecure_registries, settings.registry_mirrors),
+        engine=EngineSpec(
+            settings.engine,
+            settings.insecure_registries,
+            settings.registry_mirrors,
+            settings.cache_keep_mb,
+        ),
         git_protocols=settings.git_protocols,
         grace_period=settings.kill_grace_period,
         network=settings.executor_network,
@@ -124,6 +129,7 @@ def _executor_template(settings: Settings) -> ExecutorTemplate:
         volume_driver=settings.volume_driver,
         volume_prefix=settings.volume_prefix,
         staging_tag=settings.staging_tag,
+        pids_limit=settings.pids_limit,
     )
 
 

@@ -102,11 +102,15 @@ class RegistryAuth:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """How the executor gets its engine; set by the operator, never by a request."""
+    """How the executor gets its engine; set by the operator, never by a request.
+
+    `cache_keep_mb`: MiB of build cache that may stay in an engine of the executor's own.
+    """
 
     mode: EngineMode = EngineMode.NESTED
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
+    cache_keep_mb: int = 20480
 
 
 @dataclass(frozen=True)

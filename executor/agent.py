@@ -19,6 +19,7 @@ from pymesos import Executor, decode_data
 
 from builder_framework.errors import ProtocolError
 from builder_framework.protocol import decode_lease_answer
+from executor import sweep
 from executor.cancel import Stop
 from executor.checkpoint import make_recoverable
 from executor.driver import ExecutorDriver
@@ -232,13 +233,14 @@ class BuildExecutor(Executor):  # type: ignore[misc]
             patience = 0.0
         elif self._shutdown is not None:
             patience = max(0.0, self._shutdown - time.monotonic())
-        stopper = _in_background(lambda: self._engines.stop(patience), "stop engine")
+        tidy = self._closing
+        stopper = _in_background(lambda: self._engines.stop(patience, tidy=tidy), "stop engine")
         # Only the time while the agent is there counts; the driver gives up on one that is not.
         waited = 0.0
         limit = ACK_WAIT if self._closing else patience + RESERVE
         while self._lost is None and waited < limit and not driver.wait_drained(0.2):
             waited += 0.2 if driver.connected or not self._closing else 0.0
-        stopper.join(ENGINE_PATIENCE + 3.0)
+        stopper.join(ENGINE_PATIENCE + 3.0 + (sweep.CALL_TIMEOUT if tidy else 0.0))
         if self._lost is not None:
             logger.error("ended without the agent: %s", self._lost)
             return 1

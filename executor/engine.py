@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import http.client
 import logging
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder_framework.protocol import EngineMode, EngineSpec, Reason
-from executor import host, process
+from executor import host, process, sweep
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
 
@@ -32,6 +30,10 @@ by mistake."""
 
 READY_WAIT = 60.0
 """Seconds from dockerd's start to its first answer; a cold one needs 2 to 5."""
+
+STEP_LOG = 8 * 1024 * 1024
+"""Bytes of one step's output that BuildKit passes on; it holds several copies of it in memory. By
+default it also drops what comes faster than 200 KiB/s, which often is the error."""
 
 _TICK = 0.02
 
@@ -61,6 +63,10 @@ class Engine(Protocol):
         """
         ...
 
+    def tidy(self) -> None:
+        """Bring its cache below the mark, if it is private. No build may run in it."""
+        ...
+
     def stop(self, patience: float) -> None:
         """End it if it is private: TERM, after `patience` seconds KILL."""
         ...
@@ -68,17 +74,11 @@ class Engine(Protocol):
 
 def answers(path: Path, timeout: float = 2.0) -> bool:
     """Whether a Docker engine answers `GET /_ping` on this socket."""
-    connection = http.client.HTTPConnection("localhost", timeout=timeout)
     try:
-        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.settimeout(timeout)
-        connection.sock.connect(str(path))
-        connection.request("GET", "/_ping")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
+        sweep.call(path, "GET", "/_ping", timeout)
+    except sweep.EngineError:
         return False
-    finally:
-        connection.close()
+    return True
 
 
 class SocketEngine:
@@ -100,7 +100,14 @@ class SocketEngine:
                 Reason.ENGINE_FAILED,
                 f"no Docker engine answers at {self._path}; is the agent's socket mounted there?",
             )
+        try:
+            sweep.clear_dead_attempts(self._path)
+        except sweep.EngineError as error:
+            logger.warning("could not clear away what dead builds left: %s", error)
         return 0.0
+
+    def tidy(self) -> None:
+        """Its cache is its owner's."""
 
     def stop(self, patience: float) -> None:
         """Not ours."""
@@ -164,6 +171,13 @@ class NestedEngine:
             if ready:
                 return 0.0 if was_ready else self._took
             token.check()
+
+    def tidy(self) -> None:
+        """See Engine. Best effort: the next engine here begins with the same."""
+        try:
+            sweep.trim_cache(self._socket, self._data_root, self._spec.cache_keep_mb)
+        except (sweep.EngineError, OSError) as error:
+            logger.warning("could not trim the build cache: %s", error)
 
     def stop(self, patience: float) -> None:
         """See Engine. Returns when it is gone and its data root is free."""
@@ -232,6 +246,8 @@ class NestedEngine:
                 env={
                     "PATH": os.environ.get("PATH", os.defpath),
                     "HOME": str(self._run_dir),
+                    "BUILDKIT_STEP_LOG_MAX_SIZE": str(STEP_LOG),
+                    "BUILDKIT_STEP_LOG_MAX_SPEED": "-1",
                     **process.proxy_settings(),
                 },
                 stdout=log,
@@ -246,6 +262,7 @@ class NestedEngine:
     def _await_answer(self, dockerd: subprocess.Popen[bytes], began: float) -> None:
         while not process.has_exited(dockerd):
             if self._socket.exists() and answers(self._socket):
+                self._clear()
                 self._took = time.monotonic() - began
                 self._change(ready=True)
                 return
@@ -254,6 +271,14 @@ class NestedEngine:
                 process.signal_group(dockerd, signal.SIGKILL)
                 return
             time.sleep(_TICK)
+
+    def _clear(self) -> None:
+        """Whatever is here was left by executors that are gone: the lock says so."""
+        try:
+            sweep.clear_images(self._socket)
+        except sweep.EngineError as error:
+            logger.warning("could not remove the images of dead builds: %s", error)
+        self.tidy()
 
     def _change(
         self, *, note: str | None = None, failure: str | None = None, ready: bool = False
@@ -328,10 +353,12 @@ class Engines:
         )
         return self._engine
 
-    def stop(self, patience: float) -> None:
-        """End the engine, if it is ours, for good; 0 kills it at once."""
+    def stop(self, patience: float, *, tidy: bool = False) -> None:
+        """End the engine, if it is ours, for good; 0 kills it at once. `tidy` it before."""
         with self._lock:
             self._closed = True
             engine, self._engine = self._engine, None
         if engine is not None:
+            if tidy and engine.alive:
+                engine.tidy()
             engine.stop(patience)

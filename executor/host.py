@@ -14,8 +14,8 @@ from builder_framework.protocol import EngineSpec
 CAP_SYS_RESOURCE = 24
 """linux/capability.h"""
 
-KEEP_CACHE = "20GB"
-"""BuildKit's cache beyond this is collected between builds."""
+RESERVED_PIDS = 512
+"""Processes and threads that builds leave to the executor and its engine, which need some 100."""
 
 Network = ipaddress.IPv4Network
 
@@ -88,11 +88,19 @@ def bridge_address(taken: Iterable[Network], candidates: Iterable[Network] = _BR
 
 
 def prepare_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:
+    """Make the container's cgroups fit for an engine's containers within.
+
+    Best effort: an engine without controllers still builds.
+    """
+    _hand_controllers_on(root)
+    _limit_builds(root)
+
+
+def _hand_controllers_on(root: Path) -> None:
     """On cgroup v2, let the container's root group have children with controllers.
 
     A group with processes of its own may not hand controllers on ("no internal processes"), so
-    they move into a child; Docker's own dind script does the same. Best effort: an engine
-    without controllers still builds.
+    they move into a child; Docker's own dind script does the same.
     """
     controllers = root / "cgroup.controllers"
     if not controllers.exists():
@@ -108,11 +116,25 @@ def prepare_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:
                 (root / "cgroup.subtree_control").write_text(f"+{name}")
 
 
+def _limit_builds(root: Path) -> None:
+    """Keep RESERVED_PIDS of the container's own limit from the engine's containers.
+
+    A fork bomb that took all of them would also keep the engine from ending it, and the executor
+    from saying so.
+    """
+    for hierarchy in (root, root / "pids"):  # version 2, version 1
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max": not limited
+            limit = int((hierarchy / "pids.max").read_text())
+            child = hierarchy / "docker"  # dockerd's default cgroup parent
+            child.mkdir(exist_ok=True)
+            (child / "pids.max").write_text(str(max(1, limit - RESERVED_PIDS)))
+
+
 def daemon_settings(spec: EngineSpec, bridge: str) -> dict[str, object]:
     """The content of daemon.json."""
     settings: dict[str, object] = {
         "bip": bridge,
-        "builder": {"gc": {"enabled": True, "defaultKeepStorage": KEEP_CACHE}},
+        "builder": {"gc": {"enabled": True, "defaultKeepStorage": f"{spec.cache_keep_mb}MiB"}},
         # The image's id is its manifest's digest there, the one that the registry will show.
         "features": {"containerd-snapshotter": True},
         "insecure-registries": list(spec.insecure_registries),

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from builder_framework.redact import Redactor, Secret
 
@@ -22,6 +24,19 @@ MAX_LOG = 64 * 1024 * 1024
 """Bytes of one log file; the last TAIL of them are kept for the end, where the error stands."""
 
 TAIL = 1024 * 1024
+
+
+_END = re.compile(rb"([\r\n])")
+
+
+class Line(NamedTuple):
+    """`cut`: bytes to leave out at its end. `overwrites`: on a terminal it would, after a lone CR,
+    stand where another line did.
+    """
+
+    text: str
+    cut: int
+    overwrites: bool
 
 
 class LineSplitter:
@@ -36,19 +51,21 @@ class LineSplitter:
         self._spare = longest_secret
         self._buffer = bytearray()
         self._dropped = 0
+        self._overwrites = False
 
-    def feed(self, data: bytes) -> list[tuple[str, int]]:
-        """The lines that `data` completes, each with the number of bytes to cut from its end."""
+    def feed(self, data: bytes) -> list[Line]:
+        """The lines that `data` completes."""
         lines = []
         # A lone CR is a line's end here: what a terminal would overwrite is shown.
-        *whole, rest = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for part in whole:
+        *whole, rest = _END.split(data.replace(b"\r\n", b"\n"))
+        for part, end in zip(whole[::2], whole[1::2], strict=True):
             self._add(part)
             lines.append(self._take())
+            self._overwrites = end == b"\r"
         self._add(rest)
         return lines
 
-    def end(self) -> list[tuple[str, int]]:
+    def end(self) -> list[Line]:
         """The last line, if it has no end."""
         return [self._take()] if self._buffer else []
 
@@ -57,12 +74,12 @@ class LineSplitter:
         self._buffer += part[:room]
         self._dropped += max(0, len(part) - room)
 
-    def _take(self) -> tuple[str, int]:
+    def _take(self) -> Line:
         text = self._buffer.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
         cut = self._dropped + self._spare if self._dropped else 0
         self._buffer.clear()
         self._dropped = 0
-        return text, cut
+        return Line(text, cut, self._overwrites)
 
 
 class BuildLog:
@@ -103,14 +120,19 @@ class BuildLog:
     def stream(
         self, listener: Callable[[str], None] | None = None
     ) -> Iterator[Callable[[bytes], None]]:
-        """A sink for a child's output; `listener` gets every (redacted) line, too."""
+        """A sink for a child's output.
+
+        `listener` gets the (redacted) lines, too, but none after a lone CR: what a build prints
+        cannot look to it like a line of the child's own.
+        """
         splitter = LineSplitter(self._max_line, self._longest_secret)
 
-        def take(lines: list[tuple[str, int]]) -> None:
-            clean = [self._clean(text, cut) for text, cut in lines]
+        def take(lines: list[Line]) -> None:
+            clean = [self._clean(line.text, line.cut) for line in lines]
             if listener is not None:
-                for text in clean:
-                    listener(text)
+                for line, text in zip(lines, clean, strict=True):
+                    if not line.overwrites:
+                        listener(text)
             self._write("".join(f"{text}\n" for text in clean).encode("utf-8", "replace"))
 
         try:

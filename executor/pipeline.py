@@ -39,6 +39,18 @@ TRIES = 3
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+_BY_MEMORY = frozenset(
+    {
+        Reason.GIT_FAILED,
+        Reason.STEP_FAILED,
+        Reason.BUILD_FAILED,
+        Reason.ENGINE_FAILED,
+        Reason.EXECUTOR_ERROR,
+    }
+)
+"""What a build fails with when the kernel killed a part of it."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What the spec says, checked again and normalised: it came over the network.
@@ -116,6 +128,7 @@ class Pipeline:
     """One build. `progress` hears a Report when a phase begins and when the commit is known.
 
     `desk`: where it asks for leave to publish.
+    `out_of_memory`: whether the kernel has killed something for want of memory.
     """
 
     spec: BuildSpec
@@ -127,6 +140,7 @@ class Pipeline:
     desk: LeaseDesk
     clock: Callable[[], float] = time.monotonic
     backoff: Backoff = field(default_factory=Backoff)
+    out_of_memory: Callable[[], bool] = lambda: False
     _report: Report = field(default_factory=lambda: Report(phase=Phase.STARTING))
     _timings: dict[str, float] = field(default_factory=dict)
 
@@ -282,6 +296,9 @@ class Pipeline:
             self._timings[phase.value.lower()] = self.clock() - began
 
     def _failed(self, reason: Reason, message: str, *, transient: bool = False) -> Report:
+        if reason in _BY_MEMORY and self.out_of_memory():
+            reason, message = Reason.OUT_OF_MEMORY, f"the memory was used up: {message}"
+            transient = False
         message = self.log.redact(message)
         self.log.line(f"\nFailed ({reason.value}): {message}")
         return replace(

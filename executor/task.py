@@ -24,6 +24,7 @@ from executor.cancel import CancelToken, Stop
 from executor.engine import Engines
 from executor.lease import LeaseDesk
 from executor.log import FORMATTER, BuildLog
+from executor.memory import watch_memory
 from executor.pipeline import Pipeline
 from executor.reporter import Reporter, Send
 from executor.workspace import workspace
@@ -111,7 +112,7 @@ class Task:
 
     def _build(self, spec: BuildSpec) -> None:
         self._log = log = BuildLog(self._sandbox / log_file_name(self.task_id), spec.secrets())
-        with workspace() as space:
+        with workspace() as space, watch_memory() as out_of_memory:
             try:
                 report = Pipeline(
                     spec,
@@ -121,6 +122,7 @@ class Task:
                     self._engines,
                     self._reporter.progress,
                     self._desk,
+                    out_of_memory=out_of_memory,
                 ).run()
             finally:
                 space.drop_secrets()

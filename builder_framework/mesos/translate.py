@@ -36,7 +36,8 @@ class ExecutorTemplate:
     """What every executor has in common; the operator's choice.
 
     `resources`: the executor's own share, on top of the build's. `grace_period`: seconds between
-    a kill and the end. `network`: a Docker network name, or BRIDGE.
+    a kill and the end. `network`: a Docker network name, or BRIDGE. `pids_limit`: processes and
+    threads in the container.
     """
 
     image: str
@@ -50,6 +51,7 @@ class ExecutorTemplate:
     volume_driver: str = "local"
     volume_prefix: str = "builder-cache"
     staging_tag: str = "builder-staging"
+    pids_limit: int = 8192
 
 
 def offer(message: Dict) -> tuple[Offer, tuple[RawResource, ...]]:
@@ -209,6 +211,7 @@ def task_info(
     task.agent_id.value = attempt.placement.agent_id
     task.resources = take(pool, launch.build.request.resources)
     task.executor = _executor_info(attempt.placement, template, pool)
+    task.executor.container.docker.parameters = _parameters(launch, template)
     if checkpoints is not None:
         task.executor.container.volumes.append(
             {"mode": "RW", "container_path": CHECKPOINTS, "host_path": checkpoints}
@@ -245,6 +248,25 @@ def _executor_info(
         executor.container.network_infos = [{"name": template.network}]
     executor.container.volumes = [_volume(placement, template)]
     return executor
+
+
+def _parameters(launch: Launch, template: ExecutorTemplate) -> list[dict[str, str]]:
+    """Options of `docker run`: who the container belongs to, and that nothing stays of it.
+
+    Mesos keeps exited containers for --docker_remove_delay (6 h) and their anonymous volumes for
+    good; with `rm` the engine removes both as soon as the container ends, however it does.
+    """
+    labels = {
+        "builder.framework": launch.attempt.placement.framework_id,
+        "builder.build": launch.build.id,
+        "builder.attempt": str(launch.attempt.number),
+    }
+    parameters = [{"key": "label", "value": f"{name}={value}"} for name, value in labels.items()]
+    return [
+        *parameters,
+        {"key": "rm", "value": "true"},
+        {"key": "pids-limit", "value": str(template.pids_limit)},
+    ]
 
 
 def _volume(placement: Placement, template: ExecutorTemplate) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class FakePipeline:
     desk: LeaseDesk
 
     running: Any = None
+    out_of_memory: Any = None
 
     def run(self) -> Report:
         self.progress(Report(phase=Phase.CLONING))

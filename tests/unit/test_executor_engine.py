@@ -32,8 +32,17 @@ if mode == "slow":
     time.sleep(5)
 path = next(a for a in sys.argv if a.startswith("--host=unix://")).removeprefix("--host=unix://")
 class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self, body):
+        with open(MODE + ".calls", "a") as calls:
+            print(self.command, self.path, file=calls)
+        refused = mode == "refuses" and self.command == "POST"
+        self.send_response(500 if refused else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers(); self.wfile.write(body)
     def do_GET(self):
-        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
+        self.answer(b"[]")
+    def do_POST(self):
+        self.answer(b'{"SpaceReclaimed": 4194304}')
     def address_string(self):
         return ""
     def log_message(self, *_):
@@ -259,3 +268,36 @@ def test_the_mode_decides(engines: Engines) -> None:
     with engines.use(EngineSpec(EngineMode.SOCKET)) as engine:
         assert isinstance(engine, SocketEngine)
         assert not engine.private
+
+
+def calls(mode: Path) -> list[str]:
+    """What the engine was asked beyond whether it is there."""
+    asked = mode.with_name("mode.calls").read_text().splitlines()
+    return [line.partition("?")[0] for line in asked if "/_ping" not in line]
+
+
+CLEARED = ["POST /images/prune", "POST /build/prune"]
+
+
+def test_what_dead_executors_left_goes_before_a_build_begins(engines: Engines, mode: Path) -> None:
+    ready(engines, EngineSpec())
+    assert calls(mode) == CLEARED
+    ready(engines, EngineSpec())
+    assert calls(mode) == CLEARED
+
+
+@pytest.mark.parametrize("tidy", [True, False])
+def test_the_cache_is_trimmed_at_the_end_when_there_is_time(
+    engines: Engines, mode: Path, tidy: bool
+) -> None:
+    ready(engines, EngineSpec())
+    engines.stop(2.0, tidy=tidy)
+    assert calls(mode) == CLEARED + ["POST /build/prune"] * tidy
+
+
+def test_an_engine_that_refuses_to_be_cleared_builds_all_the_same(
+    engines: Engines, mode: Path
+) -> None:
+    mode.write_text("refuses")
+    assert ready(engines, EngineSpec()).alive
+    engines.stop(2.0, tidy=True)

@@ -103,3 +103,16 @@ def test_cgroup_v2_gets_an_inner_group(tmp_path: Path) -> None:
 def test_cgroup_v1_is_left_alone(tmp_path: Path) -> None:
     host.prepare_cgroups(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("hierarchy", [".", "pids"])
+@pytest.mark.parametrize(("limit", "left"), [("8192", "7680"), ("100", "1"), ("max", None)])
+def test_builds_leave_processes_to_the_executor(
+    tmp_path: Path, hierarchy: str, limit: str, left: str | None
+) -> None:
+    directory = tmp_path / hierarchy
+    directory.mkdir(exist_ok=True)
+    (directory / "pids.max").write_text(f"{limit}\n")
+    host.prepare_cgroups(tmp_path)
+    child = directory / "docker" / "pids.max"
+    assert (child.read_text() if child.exists() else None) == left

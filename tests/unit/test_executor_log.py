@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,8 @@ SECRET = Secret("canary-s3cret")
 
 
 def lines(splitter: LineSplitter, *chunks: bytes) -> list[str]:
-    found = [line for chunk in chunks for line, _ in splitter.feed(chunk)]
-    return found + [line for line, _ in splitter.end()]
+    found = [line.text for chunk in chunks for line in splitter.feed(chunk)]
+    return found + [line.text for line in splitter.end()]
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
@@ -109,3 +111,67 @@ def test_the_executors_own_log_knows_every_tasks_secrets() -> None:
     formatter.protect([Secret("another-one")])
     record = logging.LogRecord("x", logging.INFO, "", 1, "canary-s3cret %s", ("another-one",), None)
     assert formatter.format(record).endswith(f"x: {MASK} {MASK}")
+
+
+def test_a_build_cannot_speak_for_its_builder(tmp_path: Path) -> None:
+    """What follows a lone CR is shown, but not taken for a line of BuildKit's."""
+    log = BuildLog(tmp_path / "log")
+    heard: list[str] = []
+    with log.stream(heard.append) as sink:
+        for piece in (
+            b"#7 0.1 working\r#7 ERROR: no space le",
+            b"ft on device\r",
+            b"x\n#7 DONE\r\n#8",
+        ):
+            sink(piece)
+    log.close()
+    assert heard == ["#7 0.1 working", "#7 DONE", "#8"]
+    assert "#7 ERROR: no space left on device\n" in (tmp_path / "log").read_text()
+
+
+FLOOD = """
+import resource, sys
+from pathlib import Path
+from executor.log import BuildLog
+from executor.stream import NEW_BUILD, fold_build
+
+path, piece, times = Path(sys.argv[1]), eval(sys.argv[2]), int(sys.argv[3])
+state = NEW_BUILD
+def fold(line):
+    global state
+    state = fold_build(state, line)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+log = BuildLog(path, max_log=1 << 20, tail=1 << 18)
+before = peak()
+with log.stream(fold) as sink:
+    for _ in range(times):
+        sink(piece)
+    sink(b"\\nthe error\\n")
+log.close()
+print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("piece", "times"),
+    [
+        ("b'x' * 65536", 2000),
+        ("b'#7 0.1 ' + b'x' * 65500 + b'\\n'", 500),
+        ("b'ab\\n' * 2000", 250),
+        ("b'\\r#9 x' * 2000", 250),
+    ],
+    ids=["one line", "long lines", "short lines", "overwritten lines"],
+)
+def test_a_flood_takes_no_memory(tmp_path: Path, piece: str, times: int) -> None:
+    """Each would take 18 MiB and more if it were kept. The figure is the growth of the peak."""
+    path = tmp_path / "log"
+    done = subprocess.run(
+        [sys.executable, "-c", FLOOD, str(path), piece, str(times)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) < 15
+    assert path.stat().st_size <= (1 << 20) + 1000
+    assert path.read_text().endswith("the error\n")

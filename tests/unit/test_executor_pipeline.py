@@ -72,6 +72,9 @@ class FakeEngine:
             raise BuildFailure(Reason.ENGINE_FAILED, self.failure)
         return 0.25
 
+    def tidy(self) -> None:
+        pass
+
     def stop(self, patience: float) -> None:
         self.alive = False
         self.stopped.append(patience)
@@ -138,6 +141,8 @@ class Bench:
         if answer is not None:
             self.desk.answer(answer)
 
+    out_of_memory: bool = False
+
     def run(self, **changes: Any) -> Report:
         log = BuildLog(self.tmp_path / "log", [PASSWORD])
         self.desk = LeaseDesk("b.1", self.ask, every=0.05)
@@ -153,6 +158,7 @@ class Bench:
                 self.desk,
                 self.clock,
                 Backoff(0.01, 0.01),
+                out_of_memory=lambda: self.out_of_memory,
             ).run()
         log.close()
         return report
@@ -697,3 +703,20 @@ def test_the_deadline(bench: Bench) -> None:
     report = bench.run(timeout=2.5)
     assert (report.outcome, report.reason) == (Outcome.FAILED, Reason.TIMEOUT)
     assert report.message == "not done after 2.5 s: stopped while BUILDING"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        (Reason.STEP_FAILED, Reason.OUT_OF_MEMORY),
+        (Reason.ENGINE_FAILED, Reason.OUT_OF_MEMORY),
+        (Reason.DOCKERFILE_INVALID, Reason.DOCKERFILE_INVALID),
+    ],
+)
+def test_a_build_that_used_its_memory_up_is_told_so(
+    bench: Bench, reason: Reason, told: Reason
+) -> None:
+    bench.build_it = failing(reason)
+    bench.out_of_memory = True
+    assert bench.run().reason is told
+    assert f"Failed ({told.value})" in bench.log

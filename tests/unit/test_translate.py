@@ -208,6 +208,19 @@ def test_the_agents_engine_is_mounted_when_chosen() -> None:
     )
 
 
+def test_a_container_says_whose_it_is_and_leaves_nothing() -> None:
+    parameters = task(pids_limit=2000)["executor"]["container"]["docker"]["parameters"]
+    options = [f"--{item['key']}={item['value']}" for item in parameters]
+    made = launch()
+    assert options == [
+        f"--label=builder.framework={made.attempt.placement.framework_id}",
+        f"--label=builder.build={made.build.id}",
+        f"--label=builder.attempt={made.attempt.number}",
+        "--rm=true",
+        "--pids-limit=2000",
+    ]
+
+
 def test_a_named_network_is_a_user_network() -> None:
     container = task(network="weave")["executor"]["container"]
     assert container["docker"]["network"] == "USER"
