@@ -26,6 +26,7 @@ from builder_framework.errors import (
     BuilderError,
     ConflictError,
     InvalidValueError,
+    LeadershipLostError,
     NotFoundError,
     StaleWriteError,
     StoreUnavailableError,
@@ -142,7 +143,7 @@ class Loop:
             log.error("%d builds could not be stored: %s", len(batch.builds), error)  # noqa: TRY400
             self._give_up(batch, items, error)
             return
-        except StaleWriteError as error:
+        except (StaleWriteError, LeadershipLostError) as error:
             # Somebody else writes to our builds: there must be only one of us.
             self._give_up(batch, items, error)
             self._hooks.fatal(str(error))
