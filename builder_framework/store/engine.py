@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import sqlite3
 import time
@@ -34,6 +35,8 @@ _POOL_SECONDS = 5.0
 _WAL_LIMIT = 64 * 1024 * 1024
 
 _READS = "builder_reads"
+
+log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -219,7 +222,7 @@ class _SqliteFile:
         # Nothing but the first connection may make the file: it would be a new, empty database.
         first = self._identity is None
         if first:
-            self._refuse_half_a_database()
+            self._expect_a_new_database()
         self._check()
         uri = f"{self._path.as_uri()}?mode={'rwc' if first else 'rw'}"
         # Other processes are waited for by _while_locked, which does not stop other greenlets.
@@ -257,13 +260,16 @@ class _SqliteFile:
                 "back or restore a backup, then start this process again"
             )
 
-    def _refuse_half_a_database(self) -> None:
+    def _expect_a_new_database(self) -> None:
+        if self._path.exists():
+            return
         wal = self._path.with_name(f"{self._path.name}-wal")
-        if wal.exists() and not self._path.exists():
+        if wal.exists():
             raise StoreUnavailableError(
                 f"the database {self._path} is gone and {wal.name} is still there: put it back or "
                 f"restore a backup; for a new, empty database delete {wal.name}"
             )
+        log.warning("%s was not there: this is a new, empty database", self._path)
 
 
 def _begin_to_read(connection: sa.Connection) -> None:

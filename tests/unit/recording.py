@@ -91,7 +91,7 @@ class NoSandboxes:
 
 
 class Bench:
-    """A service on a real SQLite store, and the cluster it speaks to."""
+    """A service on a real store (SQLite in `directory`, or `url`), and the cluster it speaks to."""
 
     def __init__(
         self,
@@ -99,10 +99,11 @@ class Bench:
         policy: LoopPolicy | None = None,
         sandboxes: Sandboxes | None = None,
         announce: Announce = no_notices,
+        url: str | None = None,
     ) -> None:
         self.directory = directory
         self.cluster = RecordingCluster()
-        self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}")
+        self.store = SqlStore(url or f"sqlite:///{directory / 'builder.db'}")
         self.store.lead("bench", None)
         self.fatal: list[str] = []
         parts = Parts(
