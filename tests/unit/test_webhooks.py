@@ -50,6 +50,7 @@ class Desk:
 
     def __init__(self, directory: Path) -> None:
         self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}")
+        self.store.lead("desk", None)
         self.ahead = 0.0
         self._builds = 0
         self._workers: list[Webhooks] = []
