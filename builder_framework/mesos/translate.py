@@ -253,8 +253,8 @@ def _executor_info(
 def _parameters(launch: Launch, template: ExecutorTemplate) -> list[dict[str, str]]:
     """Options of `docker run`: who the container belongs to, and that nothing stays of it.
 
-    Mesos keeps exited containers for --docker_remove_delay (6 h) and their anonymous volumes for
-    good; with `rm` the engine removes both as soon as the container ends, however it does.
+    Mesos keeps exited containers, with their anonymous volumes, for --docker_remove_delay (6 h);
+    with `rm` the engine removes both as soon as the container ends, however it does.
     """
     labels = {
         "builder.framework": launch.attempt.placement.framework_id,
