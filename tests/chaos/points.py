@@ -90,7 +90,8 @@ class Life:
         self.framework.start()
         while self.order.build_id is None:
             self.order.submit(self.framework, time.time())
-        self.framework.wait_state(self.order.build_id, "RUNNING")
+        # From here on there is no news for a while: news would answer before anything is asked.
+        self.framework.wait_phase(self.order.build_id, "BUILDING")
         self.framework.end(signal.SIGKILL)
 
     def _until_over(self) -> None:
