@@ -23,10 +23,11 @@ from tests.chaos import evidence
 from tests.chaos.customers import Customers
 from tests.chaos.faults import FrameworkPart, all_faults, services
 from tests.chaos.nemesis import Happened, blamed, inflict, schedule
-from tests.chaos.orders import Order, provide
+from tests.chaos.orders import Order, provide, told
 from tests.chaos.proxy import Proxy
 from tests.chaos.verdict import Complaint, Fault
 from tests.integration.harness import Framework
+from tests.unit.receivers import Receiver, answers
 
 PORT = 8190
 PROXY_PORT = 8189
@@ -47,7 +48,8 @@ def say(text: str) -> None:
 @contextlib.contextmanager
 def running(cluster: Cluster, proxy: Proxy, folder: Path) -> Iterator[list[FrameworkPart]]:
     """The frameworks, subscribed through the proxy."""
-    settings = {**SETTINGS, "BUILDER_MESOS_MASTER": proxy.address}
+    receiver = Receiver(answers("204 No Content"))
+    settings = {**SETTINGS, **told(receiver), "BUILDER_MESOS_MASTER": proxy.address}
     parts = [FrameworkPart(Framework(cluster, folder / "framework", PORT, settings))]
     for part in parts:
         part.framework.start()
@@ -56,6 +58,7 @@ def running(cluster: Cluster, proxy: Proxy, folder: Path) -> Iterator[list[Frame
     finally:
         for part in parts:
             part.end(signal.SIGTERM)
+        receiver.close()
 
 
 def suffer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import enum
 import random
@@ -12,6 +13,7 @@ import requests
 
 from devcluster import Cluster
 from tests.integration.harness import TERMINAL, Framework, Json
+from tests.unit.receivers import Receiver
 
 CALL_SECONDS = 5.0
 """How long a call may take before it is made again: the framework may be frozen."""
@@ -92,6 +94,14 @@ class Order:
         if build["state"] in TERMINAL and self.first_end is None:
             self.first_end = build["state"]
         return build
+
+
+def told(receiver: Receiver) -> dict[str, str]:
+    """Settings of a framework that tells `receiver` of every build."""
+    return {
+        "BUILDER_WEBHOOKS": receiver.url,
+        "BUILDER_WEBHOOK_SECRET": f"whsec_{base64.b64encode(b'chaos' * 6).decode()}",
+    }
 
 
 def call(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import shutil
 import signal
 import sys
@@ -24,10 +23,11 @@ from builder_framework import failpoints
 from devcluster import Cluster
 from devcluster.progress import Stopwatch
 from devcluster.pytest_plugin import own_cluster
-from tests.chaos.evidence import frameworks_of, leftovers, of_order
-from tests.chaos.orders import Kind, Order, provide
+from tests.chaos.evidence import eventually, frameworks_of, leftovers, of_order, undelivered
+from tests.chaos.orders import Kind, Order, provide, told
 from tests.chaos.verdict import Complaint, Fault, judge
 from tests.integration.harness import TERMINAL, Framework, Json
+from tests.unit.receivers import Receiver, answers
 
 FIRST_PORT = 8200
 AT_ONCE = 3
@@ -35,18 +35,10 @@ AT_ONCE = 3
 
 PATIENCE = 120.0
 _POLL = 0.1
-_MOMENTS_OF_WEBHOOKS = ("T14", "T15")
 
 
 def _moment(point: str) -> str:
     return point.partition(".")[0]
-
-
-def wired() -> tuple[str, ...]:
-    """The points that the code has."""
-    if importlib.util.find_spec("builder_framework.service.webhooks") is not None:
-        return failpoints.POINTS
-    return tuple(p for p in failpoints.POINTS if _moment(p) not in _MOMENTS_OF_WEBHOOKS)
 
 
 def kind_for(point: str) -> Kind:
@@ -72,6 +64,8 @@ class Life:
             self._arm()
             self.framework.spawn()
             self._until_over()
+            if not eventually(lambda: not undelivered(self.framework), PATIENCE):
+                self.trouble.append("its webhooks are not delivered")
             complaints = judge(self.order, of_order(self.order, self.framework))
         except (AssertionError, requests.RequestException) as error:
             complaints = [Complaint(Fault.WRONG, f"{self.point}: {error}")]
@@ -90,7 +84,8 @@ class Life:
         self.framework.start()
         while self.order.build_id is None:
             self.order.submit(self.framework, time.time())
-        self.framework.wait_state(self.order.build_id, "RUNNING")
+        # From here on there is no news for a while: news would answer before anything is asked.
+        self.framework.wait_phase(self.order.build_id, "BUILDING")
         self.framework.end(signal.SIGKILL)
 
     def _until_over(self) -> None:
@@ -140,16 +135,18 @@ def run(
 ) -> Iterator[tuple[str, list[Complaint]]]:
     """Each point with what was wrong there, as they come; a few at a time."""
     urls = provide(cluster)
+    receiver = Receiver(answers("204 No Content"))
 
     def one(numbered: tuple[int, str]) -> tuple[str, list[Complaint]]:
         number, point = numbered
-        settings = {"BUILDER_FRAMEWORK_NAME": f"point-{number}-{point}"}
+        settings = {"BUILDER_FRAMEWORK_NAME": f"point-{number}-{point}", **told(receiver)}
         framework = Framework(cluster, folder / f"{number}-{point}", FIRST_PORT + number, settings)
         kind = kind_for(point)
         return point, Life(point, framework, Order(kind, urls[kind])).run()
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from pool.map(one, enumerate(points))
+    receiver.close()
 
 
 def forget(cluster: Cluster) -> None:
@@ -179,7 +176,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=1, help="how often at each point")
     parser.add_argument("--only", default="", help='for example "T5.before T6.after"')
     options = parser.parse_args()
-    points = options.only.split() or list(wired())
+    points = options.only.split() or list(failpoints.POINTS)
     runs: dict[str, list[list[Complaint]]] = {point: [] for point in points}
     folder = Path(tempfile.mkdtemp(prefix="builder-failpoints-"))
     with own_cluster(Stopwatch()) as cluster:
