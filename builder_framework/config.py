@@ -103,7 +103,9 @@ class Settings(BaseModel):
 
     data_dir: Path = Field(Path("data"), description="Directory of database and build logs.")
     database_url: SecretStr | None = Field(
-        None, description="SQLAlchemy URL; by default SQLite in data_dir."
+        None,
+        description="`postgresql://USER:PASSWORD@HOST/NAME` or `sqlite:////PATH`; by default "
+        "SQLite in data_dir.",
     )
 
     executor_image: str = Field(description="Docker image of the executor.")

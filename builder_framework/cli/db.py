@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from builder_framework import backup as copies
 from builder_framework import config
 from builder_framework.cli import exits, output
-from builder_framework.store import backup as copies
 from builder_framework.store import check as checks
 
 _config_option = click.option(

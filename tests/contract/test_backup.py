@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from builder_framework.backup import backup, restore
 from builder_framework.domain import events as ev
 from builder_framework.election.database import DatabaseElection
 from builder_framework.election.file import FileElection
 from builder_framework.errors import BackupError, LeadershipLostError, NotFoundError
 from builder_framework.store import migrate
-from builder_framework.store.backup import backup, restore
 from builder_framework.store.base import Change
 from builder_framework.store.check import examine
 from builder_framework.store.logs import DatabaseLogs
