@@ -124,7 +124,9 @@ class Settings(BaseModel):
 
     data_dir: Path = Field(Path("data"), description="Directory of database and build logs.")
     database_url: SecretStr | None = Field(
-        None, description="SQLAlchemy URL; by default SQLite in data_dir."
+        None,
+        description="`postgresql://USER:PASSWORD@HOST/NAME` or `sqlite:////PATH`; by default "
+        "SQLite in data_dir.",
     )
 
     executor_image: str = Field(description="Docker image of the executor.")
@@ -348,15 +350,33 @@ def _is_loopback(host: str) -> bool:
 
 def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
     """Settings of this process. Raises ConfigError with every fault."""
+    try:
+        return Settings(**_values(environment, file))
+    except ValidationError as error:
+        raise ConfigError([_problem(item) for item in error.errors()]) from None
+
+
+def database(environment: Mapping[str, str], file: Path | None = None) -> tuple[str, Path]:
+    """URL of the database and directory of the data, for tools that need no other setting.
+
+    Raises ConfigError when a file of settings cannot be read.
+    """
+    values = _values(environment, file)
+    url = values.get("database_url")
+    settings = Settings.model_construct(
+        data_dir=Path(values.get("data_dir", Settings.model_fields["data_dir"].default)),
+        database_url=SecretStr(url) if url else None,
+    )
+    return settings.database(), settings.data_dir
+
+
+def _values(environment: Mapping[str, str], file: Path | None) -> dict[str, Any]:
     path = file or (
         Path(environment["BUILDER_CONFIG"]) if "BUILDER_CONFIG" in environment else None
     )
     values = _from_file(path) if path else {}
     values.update(_from_environment(environment))
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        raise ConfigError([_problem(item) for item in error.errors()]) from None
+    return values
 
 
 def _problem(item: Any) -> FieldProblem:

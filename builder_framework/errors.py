@@ -113,6 +113,12 @@ class SchemaError(BuilderError):
     code = "wrong_schema"
 
 
+class BackupError(BuilderError):
+    """A backup could not be made or restored; the database is what it was."""
+
+    code = "backup_failed"
+
+
 class SandboxError(BuilderError):
     """A file of a task's sandbox could not be read from its agent."""
 

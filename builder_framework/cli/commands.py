@@ -23,6 +23,7 @@ from builder_framework.errors import (
 
 # Command -> module: loaded when asked for.
 _LAZY = {
+    "db": "builder_framework.cli.db",
     "submit": "builder_framework.cli.submit",
     "users": "builder_framework.cli.users",
 }

@@ -16,7 +16,7 @@ _KEY = 0x6C6561646572
 """Key of the advisory lock: "leader" in ASCII. Locks belong to one database of the server."""
 _POLL = 0.5
 _CHECK = 1.0
-# A candidate that is stopped (a paused machine) does not check: the server ends its session.
+# Whoever is elected and then stopped (a paused machine) asks no more: the server ends its session.
 _SILENCE_SECONDS = 15
 _SILENCE_SINCE = 140_000
 """First PostgreSQL version with `idle_session_timeout`."""
@@ -66,12 +66,9 @@ class DatabaseElection:
         self._close()
 
     def _connect(self) -> engine.PatientConnection:
-        session = engine.PatientConnection.connect(
+        return engine.PatientConnection.connect(
             self._conninfo, autocommit=True, **engine.server_options()
         )
-        if session.info.server_version >= _SILENCE_SINCE:
-            session.execute(f"SET idle_session_timeout = '{_SILENCE_SECONDS}s'")
-        return session
 
     def _watch(self) -> None:
         """As long as the session lives the lock is ours; a slow answer is one, too."""
@@ -80,6 +77,8 @@ class DatabaseElection:
             return
         session.patience = math.inf
         try:
+            if session.info.server_version >= _SILENCE_SINCE:
+                session.execute(f"SET idle_session_timeout = '{_SILENCE_SECONDS}s'")
             while not self._resigned.wait(_CHECK):
                 session.execute("SELECT 1")
         except psycopg.Error as error:

@@ -18,6 +18,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from builder_framework.errors import ConfigError, FieldProblem, StoreUnavailableError
 
+APPLICATION = "builder"
+"""What PostgreSQL shows of our sessions (`pg_stat_activity.application_name`)."""
+
 BUSY_PATIENCE = 5.0
 """Seconds to wait for another process that writes to the same SQLite file."""
 _BUSY_POLL = 0.02
@@ -193,7 +196,7 @@ def server_options() -> dict[str, Any]:
     options = {**{name: 1000 * seconds for name, seconds in limits.items()}, **silence}
     return {
         "connect_timeout": _CONNECT_SECONDS,
-        "application_name": "builder",
+        "application_name": APPLICATION,
         "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         "keepalives": 1,
         "keepalives_idle": 4,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,15 +52,20 @@ def page(query: ListQuery) -> sa.Select[Any]:
 def load(connection: sa.Connection, query: sa.Select[Any]) -> list[tuple[int, Build]]:
     """(seq, build) of every row of `query` over table builds, in its order."""
     found = list(connection.execute(query).mappings())
-    attempts: dict[str, list[Any]] = {row["id"]: [] for row in found}
-    ids = list(attempts)
+    of = attempts(connection, [row["id"] for row in found])
+    return [(row["seq"], rows.to_build(dict(row), map(dict, of[row["id"]]))) for row in found]
+
+
+def attempts(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[sa.RowMapping]]:
+    """Rows of the attempts of each build, in order."""
+    found: dict[str, list[sa.RowMapping]] = {build_id: [] for build_id in ids}
     # SQLite binds at most 32766 variables in one statement (SQLITE_MAX_VARIABLE_NUMBER).
     for start in range(0, len(ids), 10_000):
         some = ids[start : start + 10_000]
-        of_some = sa.select(t.attempts).where(t.attempts.c.build_id.in_(some))
-        for row in connection.execute(of_some.order_by(t.attempts.c.number)).mappings():
-            attempts[row["build_id"]].append(row)
-    return [(row["seq"], rows.to_build(dict(row), attempts[row["id"]])) for row in found]
+        query = sa.select(t.attempts).where(t.attempts.c.build_id.in_(some))
+        for row in connection.execute(query.order_by(t.attempts.c.number)).mappings():
+            found[row["build_id"]].append(row)
+    return found
 
 
 def _filtered(query: ListQuery) -> sa.Select[Any]:

@@ -13,7 +13,12 @@ from builder_framework.protocol import Phase, Reason
 
 
 def _dump(value: Any) -> str:
-    return json.dumps(codec.to_jsonable(value), separators=(",", ":"), ensure_ascii=False)
+    return _text(json.dumps(codec.to_jsonable(value), separators=(",", ":"), ensure_ascii=False))
+
+
+def _text(value: str) -> str:
+    """What every database takes: PostgreSQL knows no NUL, and lone surrogates are no UTF-8."""
+    return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def build_row(build: Build) -> dict[str, Any]:
@@ -24,7 +29,7 @@ def build_row(build: Build) -> dict[str, Any]:
         "state": build.state.value,
         "phase": build.phase.value if build.phase else None,
         "reason": build.reason.value if build.reason else None,
-        "message": build.message,
+        "message": _text(build.message) if build.message else build.message,
         "git_url": build.request.git.url,
         "request": _dump(build.request),
         "result": _dump(build.result),
@@ -60,7 +65,7 @@ def attempt_row(build_id: str, attempt: Attempt) -> dict[str, Any]:
         "running_at": attempt.running_at,
         "ended_at": attempt.ended_at,
         "reason": attempt.reason.value if attempt.reason else None,
-        "message": attempt.message,
+        "message": _text(attempt.message) if attempt.message else attempt.message,
         "log_offset": attempt.log_offset,
         "digest": attempt.digest,
         "lease_until": attempt.lease_until,

@@ -81,6 +81,16 @@ class StoreContract:
         store.apply([Change(stored)])
         assert store.get(stored.id).request == request_
 
+    def test_any_message_can_be_stored(self, store: Store) -> None:
+        """Compilers print what they like; what cannot be stored would come again for ever."""
+        fresh = build("a")
+        store.apply([Change(fresh)])
+        placed = after(fresh, ev.Placed(PLACEMENT))
+        failed = after(placed, ev.TaskFailed(1, Reason.STEP_FAILED, "a\0b \udcff größer"))
+        store.apply([Change(failed, fresh)])
+        assert store.get(fresh.id).message == "a\ufffdb ? größer"
+        assert store.get(fresh.id).attempts[0].message == "a\ufffdb ? größer"
+
     def test_a_stale_write_changes_nothing_at_all(self, store: Store) -> None:
         first, second = build("a"), build("b")
         store.apply([Change(first), Change(second)])

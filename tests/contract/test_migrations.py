@@ -1,0 +1,170 @@
+"""Databases of every released version are taken over whole, however often that is broken off."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from builder_framework.domain import events as ev
+from builder_framework.domain.states import State
+from builder_framework.errors import SchemaError
+from builder_framework.store import engine, migrate, tables
+from builder_framework.store.base import Change, KnownKey
+from builder_framework.store.sql import SqlStore
+from tests.contract.builds import after, build
+from tests.contract.conftest import Open
+
+DATA = Path(__file__).parent.parent / "data"
+RELEASED = ["0001"]
+STATES = {
+    "queued": State.QUEUED,
+    "staging": State.STAGING,
+    "running": State.RUNNING,
+    "cancelling": State.CANCELLING,
+    "unreachable": State.UNREACHABLE,
+    "succeeded": State.SUCCEEDED,
+    "failed": State.FAILED,
+    "cancelled": State.CANCELLED,
+    "again": State.RUNNING,
+}
+
+
+def load(revision: str, url: str) -> None:
+    """Fill an empty database with what a released version had written."""
+    parsed = engine.parse(url)
+    path = engine.sqlite_file(parsed)
+    kind = "postgresql" if path is None else "sqlite"
+    script = (DATA / f"schema-{revision}.{kind}.sql").read_text()
+    if path is None:
+        with psycopg.connect(engine.libpq(parsed)) as server:
+            server.execute(script.encode())
+        return
+    file = sqlite3.connect(path)
+    file.executescript(script)
+    file.close()
+
+
+def stored_revision(url: str) -> str | None:
+    plain = sa.create_engine(engine.parse(url))
+    with plain.connect() as connection:
+        revision = MigrationContext.configure(connection).get_current_revision()
+    plain.dispose()
+    return revision
+
+
+@pytest.fixture(params=RELEASED)
+def old_url(request: pytest.FixtureRequest, store_url: str) -> str:
+    """A database as a released version left it."""
+    load(request.param, store_url)
+    return store_url
+
+
+def test_everything_that_was_stored_is_there_and_goes_on(old_url: str, opened: Open) -> None:
+    store = opened()
+    assert stored_revision(old_url) == migrate.head()
+    assert store.leader() is None
+    store.lead("here", None)
+    builds = {name: store.get(name.ljust(16, "0")) for name in STATES}
+    assert {name: each.state for name, each in builds.items()} == STATES
+    succeeded = builds["succeeded"]
+    assert succeeded.result.digest == "sha256:" + "1" * 64
+    assert succeeded.request.labels == {"team": "succeeded"}
+    assert [attempt.number for attempt in builds["again"].attempts] == [1, 2]
+    assert succeeded not in store.unfinished()
+    assert store.known_key("ann", "key-failed") == KnownKey(f"{6:064x}", builds["failed"].id)
+    assert store.framework_id() == "framework-1"
+    for each in builds.values():
+        store.apply([Change(after(each, ev.CancelRequested("eve")), each)])
+    assert store.get(builds["queued"].id).state is State.CANCELLED
+    assert store.get(builds["running"].id).state is State.CANCELLING
+    newest = build("z")
+    store.submit(newest, None)
+    assert store.unfinished()[-1] == newest
+    store.ping()
+
+
+def test_the_schema_is_the_one_that_a_new_database_has(old_url: str, opened: Open) -> None:
+    opened()
+    plain = sa.create_engine(engine.parse(old_url))
+    with plain.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, tables.metadata) == []
+    plain.dispose()
+
+
+_KILLED = """
+import os, signal, sys
+import sqlalchemy as sa
+from builder_framework.store.sql import SqlStore
+left = [int(sys.argv[2])]
+def count(_connection, _cursor, statement, *_rest):
+    if statement.split()[0] in ("ALTER", "CREATE", "INSERT", "UPDATE", "DROP", "DELETE"):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sa.event.listen(sa.Engine, "before_cursor_execute", count)
+SqlStore(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("statement", [2, 6, 11])
+def test_a_migration_that_is_killed_leaves_the_old_schema_and_can_be_repeated(
+    old_url: str, opened: Open, statement: int
+) -> None:
+    before = stored_revision(old_url)
+    killed = subprocess.run([sys.executable, "-c", _KILLED, old_url, str(statement)], check=False)
+    assert killed.returncode == -9
+    assert stored_revision(old_url) == before
+    store = opened()
+    assert stored_revision(old_url) == migrate.head()
+    assert store.get("running".ljust(16, "0")).state is State.RUNNING
+
+
+def test_processes_that_start_at_once_migrate_once(old_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        stores = [start.result() for start in [pool.submit(SqlStore, old_url) for _ in range(4)]]
+    for store in stores:
+        store.ping()
+        store.close()
+    assert stored_revision(old_url) == migrate.head()
+
+
+WRITES: list[Callable[[SqlStore], object]] = [
+    lambda store: store.apply([Change(build("b"))]),
+    lambda store: store.save_framework_id("new"),
+    lambda store: store.submit(build("c"), None),
+    lambda store: store.ask_cancel(build("a").id, "ann", 1.0),
+    lambda store: store.lead("here", None),
+    lambda store: store.ping(),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_newer_schema_is_read_but_not_written(
+    store: SqlStore, write: Callable[[SqlStore], object]
+) -> None:
+    """A newer version was started beside this one, which has not noticed."""
+    store.apply([Change(build("a"))])
+    with store.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaError, match="has schema 9999, this version writes"):
+        write(store)
+    assert store.unfinished() == [build("a")]
+    assert store.inbox(1) == []
+
+
+def test_a_database_of_a_newer_version_is_not_opened(store: SqlStore, opened: Open) -> None:
+    with store.writing() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaError, match="restore a backup"):
+        opened()
