@@ -221,6 +221,15 @@ class BuildBody(_Model):
 
     webhooks: Annotated[list[str], Len(0, MAX_WEBHOOKS)] = Field(default_factory=list)
 
+    @field_validator("images")
+    @classmethod
+    def _not_staged(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        staging = _policy(info).staging_tag
+        for image in value:
+            if image.rpartition(":")[2] == staging:
+                _fail(f"the tag {staging} is where images wait for their own: choose another")
+        return value
+
     @field_validator("webhooks")
     @classmethod
     def _webhooks(cls, value: list[str], info: ValidationInfo) -> list[str]:

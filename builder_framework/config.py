@@ -327,6 +327,7 @@ class Settings(BaseModel):
             max_resources=Resources(self.max_cpus, self.max_mem, self.max_disk),
             default_max_attempts=self.default_max_attempts,
             webhook_hosts=self.webhook_hosts,
+            staging_tag=self.staging_tag,
         )
 
 

@@ -32,6 +32,7 @@ class RequestPolicy:
     )
     default_max_attempts: int = 3
     webhook_hosts: tuple[str, ...] = ()
+    staging_tag: str = "builder-staging"
 
 
 @dataclass(frozen=True)

@@ -148,12 +148,18 @@ class LogCollector:
         if attempt.log_offset is not None:
             return attempt.log_offset
         if attempt.number > 1:
-            place = attempt.placement.hostname
-            self._logs.append(build.id, f"\n== Attempt {attempt.number} on {place}\n".encode())
+            self._announce(build.id, attempt)
         offset = self._logs.size(build.id)
         changed = self._apply(build.id, ev.LogStarted(attempt.number, offset))
         attempts = changed.attempts if changed else ()
         return next((a.log_offset for a in attempts if a.number == attempt.number), None)
+
+    def _announce(self, build_id: str, attempt: Attempt) -> None:
+        """A line between the logs of two attempts, once: a restart may come just after it."""
+        line = f"\n== Attempt {attempt.number} on {attempt.placement.hostname}\n".encode()
+        size = self._logs.size(build_id)
+        if self._logs.read(build_id, max(0, size - len(line)), len(line)) != line:
+            self._logs.append(build_id, line)
 
     def _copy(self, build_id: str, attempt: Attempt, base: int) -> bool:
         """Copy the next piece. Whether there may be more right now."""

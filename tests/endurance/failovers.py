@@ -53,12 +53,7 @@ class Pair:
 
     def leader(self) -> Framework | None:
         """Whoever is subscribed."""
-        for member in self.members:
-            with contextlib.suppress(requests.RequestException):
-                answer = requests.get(f"{member.url}/readyz", timeout=2)
-                if answer.json()["checks"]["mesos"] == "subscribed":
-                    return member
-        return None
+        return next((member for member in self.members if member.is_ready()), None)
 
     def other(self, member: Framework) -> Framework:
         first, second = self.members
@@ -101,14 +96,8 @@ def fail_over(pair: Pair, by: str) -> tuple[float, int]:
         old.process = None
     needed = subscriptions(old) + subscriptions(new) - before
     old.spawn()
-    until(lambda: _answers(old), "the new follower does not answer")
+    until(lambda: bool(old.readiness()), "the new follower does not answer")
     return took, needed
-
-
-def _answers(member: Framework) -> bool:
-    with contextlib.suppress(requests.RequestException):
-        return requests.get(f"{member.url}/readyz", timeout=2).status_code == 200
-    return False
 
 
 def keep_busy(pair: Pair, git: str, rng: random.Random) -> None:
@@ -147,7 +136,7 @@ def run(times: int, stops: int, seed: int) -> int:
         first.start()
         second.data_dir.mkdir(parents=True)
         second.spawn()
-        until(lambda: _answers(second), "the follower does not answer")
+        until(lambda: bool(second.readiness()), "the follower does not answer")
         dockerfile = f"FROM {cluster.base_image}\nRUN sleep 3\n"
         git = cluster.git.create_repository("failover", {"Dockerfile": dockerfile})
         took, too_often = [], 0

@@ -86,6 +86,7 @@ def measure(framework: Framework, queued: int, running: int) -> dict[str, float]
     framework.start()
     framework.end(signal.SIGTERM)
     store = SqlStore(f"sqlite:///{framework.data_dir / 'builder.db'}")
+    store.lead("restart", None)
     fits = fill(store, framework, git, queued, running)
     store.close()
     began = time.monotonic()

@@ -98,11 +98,17 @@ class Framework:
         until(self.is_ready, f"the framework is not ready: {self._tail()}")
 
     def is_ready(self) -> bool:
-        with contextlib.suppress(requests.ConnectionError):
+        """Whether it leads: whoever follows is ready, too, but builds nothing."""
+        return self.readiness().get("mesos") == "subscribed"
+
+    def readiness(self) -> dict[str, str]:
+        """What `/readyz` says of each part; nothing when it does not answer with 200."""
+        with contextlib.suppress(requests.RequestException):
             answer = requests.get(f"{self.url}/readyz", timeout=5)
-            # Whoever does not lead (yet) is ready, too: it answers, but nothing is built.
-            return answer.status_code == 200 and answer.json()["checks"]["mesos"] == "subscribed"
-        return False
+            if answer.status_code == 200:
+                checks: dict[str, str] = answer.json()["checks"]
+                return checks
+        return {}
 
     def _tail(self) -> str:
         return self.log_file.read_text()[-2000:] if self.log_file.exists() else ""

@@ -449,3 +449,13 @@ def test_health_readiness_and_version(http: Any, builds: MemoryBuilds) -> None:
     assert answer.status_code == 503
     assert answer.json == {"ready": False, "checks": {"mesos": "not subscribed"}}
     assert http.get("/api/v1/version").json["api"] == "v1"
+
+
+@pytest.mark.parametrize("tag", [":builder-staging", ":5000/app:builder-staging"])
+def test_a_tag_where_images_wait_for_their_own_is_refused(http: Any, tag: str) -> None:
+    name = f"registry.example.org{tag}" if "/" in tag else f"registry.example.org/app{tag}"
+    answer = http.post(BUILDS, json={**BODY, "images": [name]}, auth=AUTH)
+    assert answer.status_code == 400
+    (problem,) = answer.json["errors"]
+    assert problem["field"] == "images"
+    assert "choose another" in problem["problem"]

@@ -23,6 +23,7 @@ from builder_framework.protocol import (
     result_file_name,
 )
 from builder_framework.service import collect
+from builder_framework.service.logs import LogStore
 from tests.unit.recording import Bench, offer
 from tests.unit.test_service import launched, news, state
 from tests.unit.waiting import until
@@ -207,6 +208,22 @@ def test_a_second_attempts_log_follows_the_first_ones(
     until(lambda: text(bench, view) == header + b"the second attempt\n")
     offsets = [a.log_offset for a in bench.service.get(view.build.id).build.attempts]
     assert offsets == [0, len(header)]
+
+
+def test_the_line_between_two_attempts_is_written_once(
+    bench: Bench, sandboxes: ScriptedSandboxes, tmp_path: Path
+) -> None:
+    """The framework was killed after it wrote the line, before it stored where the log begins."""
+    view = launched(bench)
+    bench.service.post(reconciled(view, "TASK_GONE"))
+    until(lambda: state(bench, view) is State.QUEUED)
+    header = b"\n== Attempt 2 on a1\n"
+    LogStore(tmp_path / "logs").append(view.build.id, header)
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: state(bench, view) is State.STAGING)
+    sandboxes.files[log_file_name(f"{view.build.id}.2")] = b"the second attempt\n"
+    bench.service.post(news(view, "TASK_RUNNING", Report(phase=Phase.CLONING), attempt=2))
+    until(lambda: text(bench, view) == header + b"the second attempt\n")
 
 
 def test_the_end_of_a_failed_attempts_log_comes_before_the_next_ones(
