@@ -109,9 +109,16 @@ class Engine:
         """Ends and removes every container of this engine (all are ours)."""
         if self.dockerd.pid is None or not self._answers():
             return
-        containers = self.docker("ps", "--all", "--quiet", "--no-trunc").split()
-        if containers:
-            self.docker("rm", "--force", "--volumes", *containers)
+        for last in (False, False, True):
+            containers = self.docker("ps", "--all", "--quiet", "--no-trunc").split()
+            if not containers:
+                return
+            try:
+                self.docker("rm", "--force", "--volumes", *containers)
+            except ClusterError:
+                # One that just ends is being removed already, by its own --rm.
+                if last:
+                    raise
 
     def docker(self, *arguments: str, stdin: str | None = None, cwd: Path | None = None) -> str:
         """Runs the docker CLI against this engine; its output, or a ClusterError."""

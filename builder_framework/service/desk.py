@@ -23,6 +23,8 @@ _REFUSE_IDLE = 3600.0
 # An agent whose free resources grew is offered at once whatever the filter says; this is only
 # for what did not change.
 _REFUSE_UNFIT = 30.0
+# Builds keep away from an agent for less than that (`domain.avoid`).
+_REFUSE_AVOIDED = 10.0
 _REFUSE_SHORT = 1.0
 # Calls are not repeated when they fail, but a REVIVE that got lost would stop everything.
 _REVIVE_AGAIN = 60.0
@@ -60,6 +62,7 @@ class OfferDesk:
         self._wished = False
         self._heard_at = 0.0
         self._failed_on: avoid.Record = {}
+        self._short_of_slots = False
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
@@ -101,7 +104,11 @@ class OfferDesk:
             batch.step(found.build_id, ev.Placed(_placement(found, batch, framework_id)))
         failpoints.reach("T5.before", when=bool(result.matches))
         self._board.refused(result.refusals, batch.now)
+        reasons = {why for refused in result.refusals.values() for why in refused.values()}
+        self._short_of_slots = offers.RefusalReason.SLOTS.value in reasons
         refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
+        if offers.RefusalReason.AVOIDED.value in reasons:
+            refuse = _REFUSE_AVOIDED
         for agent in result.unused:
             self.decline(agent, refuse)
 
@@ -120,6 +127,9 @@ class OfferDesk:
             ended = build.current
             if ended is None or ended.live or (before is not None and before.current == ended):
                 continue
+            if self._short_of_slots:
+                # A slot is ours alone to know of: no resources need have come free with it.
+                self.wish()
             if build.state is State.SUCCEEDED:
                 self._failed_on = avoid.forgive(self._failed_on, ended.placement.agent_id)
             else:

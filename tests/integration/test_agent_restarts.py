@@ -20,7 +20,12 @@ pytestmark = pytest.mark.integration
 
 def long(cluster: Cluster, name: str, seconds: int = 60) -> str:
     """The URL of a build that says `it runs` and then takes this long."""
-    dockerfile = f"FROM {cluster.base_image}\nENV TEST={name}\nRUN echo it runs; sleep {seconds}\n"
+    return repository(cluster, name, f"sleep {seconds}")
+
+
+def repository(cluster: Cluster, name: str, then: str) -> str:
+    """The URL of a build that says `it runs` and then does this."""
+    dockerfile = f"FROM {cluster.base_image}\nENV TEST={name}\nRUN echo it runs; {then}\n"
     return cluster.git.create_repository(name, {"Dockerfile": dockerfile})
 
 
@@ -56,7 +61,7 @@ def test_a_killed_executor_ends_its_build_with_the_truth(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
     """X1: and nothing that it started goes on; the build's own log says what happened."""
-    build_id = framework.submit(long(cluster, name), f"{name}:1")
+    build_id = framework.submit(long(cluster, name), f"{name}:1", max_attempts=1)
     until(lambda: "it runs" in framework.log(build_id), "the build does not run")
     os.kill(executor_pid(cluster), signal.SIGKILL)
     build = framework.failed(build_id, "executor_lost")
@@ -70,22 +75,38 @@ def test_a_killed_executor_ends_its_build_with_the_truth(
 def test_a_build_that_ended_while_its_agent_was_away_outlives_its_executor(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
-    """A2: the image is pushed, nobody took the last update, and then the executor dies, too."""
+    """A2: nobody took the last update, and then the executor dies, too.
+
+    A good build would wait for leave to publish as long as its agent is away.
+    """
     build_id = framework.submit(
-        long(cluster, name, 5), f"{name}:1", constraints=[["rack", "EQUALS", "a"]]
+        repository(cluster, name, "sleep 5; exit 3"),
+        f"{name}:1",
+        constraints=[["rack", "EQUALS", "a"]],
     )
     until(lambda: "it runs" in framework.log(build_id), "the build does not run")
     (agent,) = [agent for agent in cluster.agents if agent.attributes["rack"] == "a"]
     agent.kill()
     try:
         (outbox,) = [p for p in sandbox(agent.work_dir, build_id) if p.name == FILE_NAME]
-        until(lambda: "TASK_FINISHED" in outbox.read_text(), "the build does not end")
+        until(lambda: "TASK_FAILED" in outbox.read_text(), "the build does not end")
         os.kill(executor_pid(cluster), signal.SIGKILL)
         time.sleep(1)
     finally:
         agent.start()
-    build = framework.succeeded(build_id)
+    build = framework.failed(build_id, "step_failed")
     assert len(build["attempts"]) == 1
+    gone(cluster)
+
+
+def test_a_build_whose_executor_was_killed_is_built_again(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    build_id = framework.submit(long(cluster, name, 4), f"{name}:1")
+    until(lambda: "it runs" in framework.log(build_id), "the build does not run")
+    os.kill(executor_pid(cluster), signal.SIGKILL)
+    build = framework.succeeded(build_id)
+    assert [attempt["reason"] for attempt in build["attempts"]] == ["executor_lost", None]
     assert pull(cluster, name, "1").digest == build["result"]["digest"]
     gone(cluster)
 
@@ -125,7 +146,7 @@ def test_an_executor_that_hangs_is_ended_with_its_build(
 def test_nothing_secret_is_left_in_the_sandbox_of_a_killed_executor(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
-    build_id = framework.submit(long(cluster, name), f"{name}:1")
+    build_id = framework.submit(long(cluster, name), f"{name}:1", max_attempts=1)
     until(lambda: "it runs" in framework.log(build_id), "the build does not run")
     os.kill(executor_pid(cluster), signal.SIGKILL)
     framework.failed(build_id, "executor_lost")

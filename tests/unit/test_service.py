@@ -32,6 +32,7 @@ from builder_framework.protocol import (
     encode_report,
 )
 from builder_framework.redact import Secret
+from builder_framework.service.desk import LoopPolicy
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer
 from tests.unit.waiting import until
 
@@ -393,6 +394,21 @@ def test_a_build_that_failed_on_an_agent_goes_to_another(bench: Bench) -> None:
     current = bench.service.get(view.build.id).build.current
     assert current is not None
     assert current.placement.agent_id == "a2"
+
+
+def test_a_slot_that_comes_free_without_its_resources_brings_new_offers(tmp_path: Path) -> None:
+    """The agent never had the task: it has nothing more to offer than before, and says nothing."""
+    bench = Bench(tmp_path, LoopPolicy(slots_per_agent=1))
+    first = launched(bench)
+    second = submit(bench)
+    bench.service.post(OffersReceived((offer("a1"),)))
+    until(lambda: refusals(bench, second) == ["no_free_slot"])
+    bench.cluster.calls.clear()
+    bench.service.post(
+        StatusUpdate(f"{first.build.id}.1", "a1", "TASK_GONE", reason="REASON_RECONCILIATION")
+    )
+    bench.cluster.wait_for("revive")
+    bench.close()
 
 
 def refusals(bench: Bench, view: BuildView) -> list[str]:
