@@ -156,14 +156,17 @@ def _logs(store: SqlStore, data_dir: Path) -> Logs:
 
 
 def _election(settings: config.Settings, store: SqlStore) -> Election:
-    """ZooKeeper's where it names the master, too; otherwise that of the database."""
+    """SQLite's processes are all on one machine, and `builder db restore` looks at that lock.
+
+    Otherwise ZooKeeper's where it names the master, too, or else that of the database.
+    """
+    if store.dialect == "sqlite":
+        return FileElection(settings.data_dir)
     source = addresses.parse(settings.mesos_master)
     if isinstance(source, ZooKeeperAddress):
         path = f"/builder-framework/{settings.framework_name}"
         return ZooKeeperElection(replace(source, path=path))
-    if store.dialect == "postgresql":
-        return DatabaseElection(settings.database())
-    return FileElection(settings.data_dir)
+    return DatabaseElection(settings.database())
 
 
 def _users(settings: config.Settings) -> Authenticator:
