@@ -17,7 +17,7 @@ def _dump(value: Any) -> str:
 
 
 def text(value: str) -> str:
-    """`value` as every database takes it: PostgreSQL knows no NUL, and no lone surrogate is UTF-8."""
+    """`value` as every database takes it: PostgreSQL has no NUL, UTF-8 no lone surrogates."""
     return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
