@@ -131,8 +131,9 @@ class Daemon:
 
     def kill(self) -> None:
         """SIGKILL, and waits until the process is gone (a crash, for tests)."""
-        if self.signal(signal.SIGKILL):
-            wait_until(self._is_gone, GRACE_SECONDS, f"{self.name} survived SIGKILL")
+        self.signal(signal.SIGKILL)
+        # Also when it ended by itself: then its exit status is taken here.
+        wait_until(self._is_gone, GRACE_SECONDS, f"{self.name} survived SIGKILL")
         self._record.unlink(missing_ok=True)
 
     def stop(self, grace: float = GRACE_SECONDS) -> None:

@@ -27,7 +27,8 @@ def insert(connection: sa.Connection, build: Build, idempotency: Idempotency | N
     for image in sorted(set(build.request.images)):
         connection.execute(sa.insert(t.images).values(build_id=build.id, image=image))
     for key, value in build.request.labels.items():
-        connection.execute(sa.insert(t.labels).values(build_id=build.id, key=key, value=value))
+        label = {"build_id": build.id, "key": rows.text(key), "value": rows.text(value)}
+        connection.execute(sa.insert(t.labels).values(label))
     if idempotency is not None:
         connection.execute(
             sa.insert(t.idempotency_keys).values(

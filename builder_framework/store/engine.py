@@ -61,6 +61,12 @@ class PatientConnection(psycopg.Connection[Any]):
             self.pgconn.finish()
             raise
 
+    def __del__(self, *_: Any) -> None:
+        # SQLAlchemy drops, without closing them, connections that failed while they were set up or
+        # came back after the pool had been disposed of.
+        if hasattr(self, "pgconn"):
+            self.pgconn.finish()
+
 
 class _NoAnswerError(psycopg.OperationalError):
     pass

@@ -28,7 +28,7 @@ def known_key(connection: sa.Connection, owner: str, key: str) -> KnownKey | Non
 
 def one(build_id: str) -> sa.Select[Any]:
     """The build of that id."""
-    return sa.select(t.builds).where(t.builds.c.id == build_id)
+    return sa.select(t.builds).where(t.builds.c.id == rows.text(build_id))
 
 
 def unfinished() -> sa.Select[Any]:
@@ -73,14 +73,16 @@ def _filtered(query: ListQuery) -> sa.Select[Any]:
     if query.states:
         statement = statement.where(t.builds.c.state.in_([s.value for s in query.states]))
     if query.git_url is not None:
-        statement = statement.where(t.builds.c.git_url == query.git_url)
+        statement = statement.where(t.builds.c.git_url == rows.text(query.git_url))
     if query.owner is not None:
-        statement = statement.where(t.builds.c.owner == query.owner)
+        statement = statement.where(t.builds.c.owner == rows.text(query.owner))
     if query.image is not None:
-        with_image = sa.select(t.images.c.build_id).where(t.images.c.image == query.image)
+        with_image = sa.select(t.images.c.build_id).where(
+            t.images.c.image == rows.text(query.image)
+        )
         statement = statement.where(t.builds.c.id.in_(with_image))
     if query.label is not None:
-        key, value = query.label
+        key, value = map(rows.text, query.label)
         with_label = sa.select(t.labels.c.build_id).where(
             t.labels.c.key == key, t.labels.c.value == value
         )

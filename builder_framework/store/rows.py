@@ -13,11 +13,11 @@ from builder_framework.protocol import Phase, Reason
 
 
 def _dump(value: Any) -> str:
-    return _text(json.dumps(codec.to_jsonable(value), separators=(",", ":"), ensure_ascii=False))
+    return text(json.dumps(codec.to_jsonable(value), separators=(",", ":"), ensure_ascii=False))
 
 
-def _text(value: str) -> str:
-    """What every database takes: PostgreSQL knows no NUL, and lone surrogates are no UTF-8."""
+def text(value: str) -> str:
+    """`value` as every database takes it: PostgreSQL has no NUL, UTF-8 no lone surrogates."""
     return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -29,7 +29,7 @@ def build_row(build: Build) -> dict[str, Any]:
         "state": build.state.value,
         "phase": build.phase.value if build.phase else None,
         "reason": build.reason.value if build.reason else None,
-        "message": _text(build.message) if build.message else build.message,
+        "message": text(build.message) if build.message else build.message,
         "git_url": build.request.git.url,
         "request": _dump(build.request),
         "result": _dump(build.result),
@@ -65,7 +65,7 @@ def attempt_row(build_id: str, attempt: Attempt) -> dict[str, Any]:
         "running_at": attempt.running_at,
         "ended_at": attempt.ended_at,
         "reason": attempt.reason.value if attempt.reason else None,
-        "message": _text(attempt.message) if attempt.message else attempt.message,
+        "message": text(attempt.message) if attempt.message else attempt.message,
         "log_offset": attempt.log_offset,
         "digest": attempt.digest,
         "lease_until": attempt.lease_until,

@@ -41,7 +41,7 @@ def test_a_key_is_one_build_whoever_takes_it(store: SqlStore, opened: Open) -> N
 
 def test_a_key_is_one_build_however_many_use_it_at_once(opened: Open) -> None:
     followers = [opened() for _ in range(4)]
-    builds = [build(f"s{number}") for number in range(12)]
+    builds = [build(f"{number:016}") for number in range(12)]
     with ThreadPoolExecutor(len(builds)) as pool:
         calls = [
             pool.submit(followers[number % 4].submit, each, KEY)

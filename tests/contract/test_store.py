@@ -144,6 +144,8 @@ class StoreContract:
             (ListQuery(owner="you"), ["c"]),
             (ListQuery(label=("team", "api")), ["c"]),
             (ListQuery(label=("team", "a%")), []),
+            (ListQuery(label=("team", "a\0")), []),
+            (ListQuery(owner="\0", git_url="\0", image="\0"), []),
             (ListQuery(states=(State.CANCELLED,)), ["a"]),
             (ListQuery(states=(State.QUEUED,), owner="me"), ["b"]),
         ],
@@ -268,8 +270,9 @@ class StoreContract:
         assert store.outbox.of_build(other.id) == ()
 
     def test_what_is_not_there_is_not_found(self, store: Store) -> None:
-        with pytest.raises(NotFoundError):
-            store.get("0" * 16)
+        for build_id in ("0" * 16, "\0"):
+            with pytest.raises(NotFoundError):
+                store.get(build_id)
 
     def test_ping_proves_a_write(self, store: Store) -> None:
         store.ping()
