@@ -77,6 +77,8 @@ def judge(order: Order, seen: Evidence) -> list[Complaint]:
     """Every promise that was broken to whoever ordered this build."""
     if order.build_id is None:
         return [Complaint(Fault.WRONG, f"{_named(order)} was never accepted")]
+    if order.forgotten_by is not None:
+        return [Complaint(Fault.LOST, f"{_named(order)} was unknown to {order.forgotten_by}")]
     if seen.build["state"] not in TERMINAL:
         return [Complaint(Fault.LOST, f"{_named(order)} is {seen.build['state']}")]
     complaints = [*_doubled(order, seen), *_end(order, seen), *_registry(order, seen)]

@@ -163,6 +163,10 @@ def test_processes_and_database_must_tell_the_same() -> None:
     assert faults(order(), evidence(build(), told={**same, "http://b": "RUNNING"})) == [Fault.WRONG]
 
 
+def test_a_build_that_one_process_did_not_know_was_lost_for_its_customer() -> None:
+    assert faults(order(forgotten_by="http://b"), evidence(build())) == [Fault.LOST]
+
+
 def test_a_framework_may_end_only_to_be_started_afresh() -> None:
     (complaint,) = unexpected(["exit code 70", "exit code 1"])
     assert "exit code 1" in complaint.sentence
