@@ -41,6 +41,7 @@ MOMENTS: Mapping[str, str] = {
     "T18": "the schema is migrated",
     "T19": "tasks are reconciled",
     "T20": "a piece of a log is appended",
+    "T21": "a lease is granted",
 }
 """What happens between the point's `.before` and its `.after`."""
 

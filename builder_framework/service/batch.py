@@ -10,7 +10,7 @@ from builder_framework import failpoints
 from builder_framework.cluster import StatusUpdate
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
-from builder_framework.domain.effects import Effect
+from builder_framework.domain.effects import AnswerLease, Effect
 from builder_framework.domain.model import Build
 from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import ON_AGENT, State
@@ -93,11 +93,14 @@ class Batch:
         ]
         if changes or self.taken:
             told = any(change.deliveries for change in changes)
+            leased = any(isinstance(e, AnswerLease) and e.granted for e in self.effects)
             self._reach("T9.before", "T12.before")
             failpoints.reach("T14.before", when=told)
+            failpoints.reach("T21.before", when=leased)
             self.database.apply(changes, self.taken)
             self._reach("T9.after", "T12.after")
             failpoints.reach("T14.after", when=told)
+            failpoints.reach("T21.after", when=leased)
 
     def _reach(self, running: str, over: str) -> None:
         for build in self.builds.values():

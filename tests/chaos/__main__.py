@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from devcluster import Cluster
@@ -21,16 +21,19 @@ from devcluster.progress import Stopwatch
 from devcluster.pytest_plugin import STATE_DIR, own_cluster
 from tests.chaos import evidence
 from tests.chaos.customers import Customers
-from tests.chaos.faults import FrameworkPart, all_faults, services
+from tests.chaos.faults import all_faults, framework_faults
 from tests.chaos.nemesis import Happened, blamed, inflict, schedule
 from tests.chaos.orders import Order, provide, told
+from tests.chaos.parts import FrameworkPart, Supervised, eventually, services
 from tests.chaos.proxy import Proxy
-from tests.chaos.verdict import Complaint, Fault
+from tests.chaos.surroundings import ELECTIONS, running, surroundings
+from tests.chaos.verdict import Complaint, Fault, unexpected
 from tests.integration.harness import Framework
 from tests.unit.receivers import Receiver, answers
 
-PORT = 8190
 PROXY_PORT = 8189
+SETTLED_SECONDS = 60.0
+"""How long after all builds it may take until every process answers and one leads."""
 END_SECONDS = 300.0
 """How long builds may take after the last fault: agents wait 3 min for absent executors."""
 
@@ -45,31 +48,20 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-@contextlib.contextmanager
-def running(cluster: Cluster, proxy: Proxy, folder: Path) -> Iterator[list[FrameworkPart]]:
-    """The frameworks, subscribed through the proxy."""
-    receiver = Receiver(answers("204 No Content"))
-    settings = {**SETTINGS, **told(receiver), "BUILDER_MESOS_MASTER": proxy.address}
-    parts = [FrameworkPart(Framework(cluster, folder / "framework", PORT, settings))]
-    for part in parts:
-        part.framework.start()
-    try:
-        yield parts
-    finally:
-        for part in parts:
-            part.end(signal.SIGTERM)
-        receiver.close()
-
-
 def suffer(
-    cluster: Cluster, parts: Sequence[FrameworkPart], proxy: Proxy, options: argparse.Namespace
+    cluster: Cluster,
+    parts: Sequence[FrameworkPart],
+    others: Mapping[str, Sequence[Supervised]],
+    proxy: Proxy,
+    options: argparse.Namespace,
 ) -> tuple[Customers, list[Happened], list[str]]:
     """The builds and the faults, until all builds are over or `END_SECONDS` after the last one.
 
-    Also what ended without having been told to.
+    Also what frameworks did that they should not.
     """
-    others = services(cluster)
-    faults = {fault.name: fault for fault in all_faults(cluster, parts, others, proxy)}
+    trouble: list[str] = []
+    of_frameworks = framework_faults(parts, trouble)
+    faults = {fault.name: fault for fault in all_faults(cluster, of_frameworks, others, proxy)}
     if options.only:
         faults = {name: fault for name, fault in faults.items() if options.only in name}
     plan = schedule(options.seed, options.kills, list(faults))
@@ -87,10 +79,18 @@ def suffer(
     try:
         inflict(plan, faults, say, happened.append)
         say("no more faults; waiting for the builds")
-        evidence.eventually(lambda: not customers.waiting, END_SECONDS)
+        eventually(lambda: not customers.waiting, END_SECONDS)
     finally:
         customers.stop()
-    return customers, happened, [death for part in supervised for death in part.deaths]
+    return customers, happened, trouble
+
+
+def settled(parts: Sequence[FrameworkPart]) -> bool:
+    """Whether every process answers and one leads. Those that ended by themselves are started."""
+    for part in parts:
+        part.supervise()
+    roles = [part.role() for part in parts]
+    return None not in roles and roles.count("leader") == 1
 
 
 def report(
@@ -114,22 +114,34 @@ def report(
 def campaign(cluster: Cluster, options: argparse.Namespace, folder: Path) -> int:
     """One run; how many promises were broken."""
     proxy = Proxy(cluster.address, PROXY_PORT, cluster.master.address)
-    with running(cluster, proxy, folder) as parts:
+    receiver = Receiver(answers("204 No Content"))
+    with contextlib.ExitStack() as up:
+        up.callback(proxy.close)
+        up.callback(receiver.close)
+        ground = up.enter_context(surroundings(proxy.address, options.election))
+        settings = {**SETTINGS, **told(receiver), **ground.settings}
+        parts = up.enter_context(running(cluster, settings, folder))
         frameworks = [part.framework for part in parts]
-        customers, happened, deaths = suffer(cluster, parts, proxy, options)
-        for framework in frameworks:
-            framework.wait_ready()
+        others = services(cluster, ground.services)
+        up.callback(
+            evidence.keep_logs, cluster, tuple(ground.services.values()), frameworks, folder
+        )
+        customers, happened, trouble = suffer(cluster, parts, others, proxy, options)
+        if not eventually(lambda: settled(parts), SETTLED_SECONDS):
+            trouble.append(f"roles after all faults: {[part.role() for part in parts]}")
         say("gathering evidence")
-        verdicts = evidence.verdicts(customers.orders, frameworks[0])
-        left = evidence.leftovers(cluster, frameworks)
+        verdicts = evidence.verdicts(customers.orders, frameworks)
+        left = evidence.leftovers(cluster, frameworks[:1])
         wrong = {order: complaints for order, complaints in verdicts.items() if complaints}
         report(wrong, happened, frameworks, folder)
-    proxy.close()
-    evidence.keep_logs(cluster, frameworks, folder)
-    print(*left, sep="\n")
-    for death, count in Counter(deaths).items():
-        print(f"ended by itself {count} times: {death}")
-    broken = Counter(c.fault for some in [*wrong.values(), left] for c in some)
+    deaths = Counter(death for part in parts for death in part.deaths)
+    for death, count in deaths.items():
+        print(f"a framework ended by itself {count} times: {death}")
+    for services_death in [d for some in others.values() for part in some for d in part.deaths]:
+        print(f"ended by itself: {services_death}")
+    general = [*left, *unexpected([*trouble, *deaths.elements()])]
+    print(*general, sep="\n", end="\n" if general else "")
+    broken = Counter(c.fault for some in [*wrong.values(), general] for c in some)
     counts = " ".join(f"{fault.value}={broken[fault]}" for fault in Fault)
     accepted = sum(order.build_id is not None for order in verdicts)
     print(f"chaos: seed={options.seed} builds={accepted} kills={len(happened)} {counts}")
@@ -141,6 +153,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 16))  # noqa: S311
     parser.add_argument("--builds", type=int, default=90)
     parser.add_argument("--kills", type=int, default=42)
+    parser.add_argument("--election", choices=ELECTIONS, default=ELECTIONS[0])
     parser.add_argument("--only", default="", help="only faults with this word in their name")
     options = parser.parse_args()
     say(f"seed {options.seed}: {options.builds} builds, {options.kills} faults")

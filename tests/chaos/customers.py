@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from tests.chaos.faults import FrameworkPart, Supervised
 from tests.chaos.orders import Kind, Order, kinds
+from tests.chaos.parts import FrameworkPart, Supervised
 from tests.integration.harness import TERMINAL
 
 _POLL = 0.5
@@ -66,22 +66,25 @@ class Customers:
             for part in self._supervised:
                 part.supervise()
             due = len(self.orders) * self._progress() + 1
+            self._turn += 1
             for order in [each for each in self._open if self.orders.index(each) < due]:
-                self._serve(order)
+                if not self._serve(order):
+                    # Whoever is frozen costs one time-out a round, not one for each order.
+                    self._turn += 1
             self._open = [order for order in self._open if order.first_end is None]
             self._stopping.wait(_POLL)
 
-    def _serve(self, order: Order) -> None:
-        """One step of one order, at one of the frameworks after the other."""
-        self._turn += 1
+    def _serve(self, order: Order) -> bool:
+        """One step of one order, at whose turn it is; whether there was an answer."""
         framework = self._frameworks[self._turn % len(self._frameworks)].framework
         now = time.time()
         if order.build_id is None:
             order.submit(framework, now)
-            return
+            return order.build_id is not None
         build = order.look(framework)
-        if build is None or build["state"] in TERMINAL:
-            return
         wanted = order.kind is Kind.CANCELLED and not order.cancel_answered
-        if wanted and now > order.answered_at + order.cancel_after:
+        over = build is None or build["state"] in TERMINAL
+        if wanted and not over and now > order.answered_at + order.cancel_after:
             order.cancel(framework)
+            return order.cancel_answered
+        return build is not None

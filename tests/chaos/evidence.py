@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import requests
 
 from devcluster import Cluster
 from devcluster.cluster import leftover_mounts
+from devcluster.daemon import Service
 from devcluster.engine import NAMESPACE
 from tests.chaos.orders import Order, call
+from tests.chaos.parts import eventually
 from tests.chaos.verdict import Complaint, Evidence, Fault, judge, puts, timestamp
 from tests.integration.harness import Framework, Json
 
@@ -28,18 +33,8 @@ _ACCEPT = (
 _OVER = frozenset({"TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_DROPPED"})
 
 
-def eventually(condition: Callable[[], object], seconds: float) -> bool:
-    """Whether the condition came true within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.25)
-    return True
-
-
-def of_order(order: Order, framework: Framework) -> Evidence:
-    """All there is to know about a build that should be over."""
+def of_order(order: Order, framework: Framework, *others: Framework) -> Evidence:
+    """All there is to know about a build that should be over. `others` share the database."""
     unknown: Json = {"state": "UNKNOWN"}
     build = unknown if order.build_id is None else order.look(framework) or unknown
     if build["state"] != "UNKNOWN":
@@ -48,12 +43,14 @@ def of_order(order: Order, framework: Framework) -> Evidence:
     cluster = framework.cluster
     with cluster.registry.log_path.open(errors="replace") as log:
         put = tuple(put for put in puts(log) if put.name == order.name)
+    told = {other.url: (order.look(other) or unknown)["state"] for other in others}
     return Evidence(
         build=build,
         tags={tag: tag_digest(cluster, order.name, tag) for tag in order.tags},
         puts=put,
         log=framework.log(str(order.build_id)) if build["state"] != "UNKNOWN" else "",
         ids=_ids(framework, f"{cluster.registry.address}/{order.name}:{order.tags[0]}"),
+        told={**told, "the database": _recorded(framework, order) or "UNKNOWN"},
     )
 
 
@@ -73,9 +70,11 @@ def tag_digest(cluster: Cluster, name: str, tag: str) -> str | None:
     return answer.headers["Docker-Content-Digest"] if answer.status_code == 200 else None
 
 
-def verdicts(orders: Iterable[Order], framework: Framework) -> dict[Order, list[Complaint]]:
+def verdicts(
+    orders: Iterable[Order], frameworks: Sequence[Framework]
+) -> dict[Order, list[Complaint]]:
     """What is wrong with each build."""
-    return {order: judge(order, of_order(order, framework)) for order in orders}
+    return {order: judge(order, of_order(order, *frameworks)) for order in orders}
 
 
 # -- what must be gone ------------------------------------------------------------------------
@@ -91,7 +90,7 @@ def leftovers(cluster: Cluster, frameworks: Sequence[Framework]) -> list[Complai
             *(f"shim {line}" for line in _shims(cluster)),
             *(f"mount {line}" for line in _mounts(cluster)),
             *(f"task {line}" for line in _tasks(cluster)),
-            *(line for framework in frameworks for line in undelivered(framework)),
+            *{line for framework in frameworks for line in undelivered(framework)},
         ]
         return not found
 
@@ -146,13 +145,26 @@ def frameworks_of(cluster: Cluster) -> list[Json]:
 
 def undelivered(framework: Framework) -> list[str]:
     """Deliveries that nobody took; the receiver of these suites takes every one."""
+    rows = _rows(framework, "SELECT id FROM deliveries WHERE state <> 'DELIVERED'")
+    return [f"delivery {row[0]}" for row in rows]
+
+
+def _recorded(framework: Framework, order: Order) -> str | None:
+    """The state of a build in the database, past every process."""
+    return dict(_rows(framework, "SELECT id, state FROM builds")).get(str(order.build_id))
+
+
+def _rows(framework: Framework, query: str) -> list[Any]:
+    """Of the database of a framework, whichever it has."""
+    url = framework.settings.get("BUILDER_DATABASE_URL")
+    if url is not None:
+        with psycopg.connect(url) as connection:
+            return list(connection.execute(query.encode()))
     file = framework.data_dir / "builder.db"
     if not file.exists():
         return []
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
-        rows = database.execute("SELECT id FROM deliveries WHERE state <> 'DELIVERED'").fetchall()
-    database.close()
-    return [f"delivery {row[0]}" for row in rows]
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        return list(database.execute(query))
 
 
 # -- for whoever has to find out why ----------------------------------------------------------
@@ -183,9 +195,11 @@ def ended_at(order: Order, framework: Framework) -> float:
     return timestamp(ended) if ended else time.time()
 
 
-def keep_logs(cluster: Cluster, frameworks: Sequence[Framework], folder: Path) -> None:
+def keep_logs(
+    cluster: Cluster, services: Iterable[Service], frameworks: Iterable[Framework], folder: Path
+) -> None:
     """Copies the logs of every part, as they are now."""
-    for log in cluster.config.log_dir.glob("*.log"):
+    for log in (*cluster.config.log_dir.glob("*.log"), *(each.log_path for each in services)):
         shutil.copy(log, folder / log.name)
     for framework in frameworks:
         shutil.copy(framework.log_file, folder / f"framework-{framework.port}.log")

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Protocol
 
 from devcluster import Cluster
-from devcluster.daemon import Service
 from devcluster.engine import Engine
 from devcluster.errors import ClusterError
+from tests.chaos.parts import EnginePart, FrameworkPart, InRole, Part, Supervised
 from tests.chaos.proxy import Proxy
-from tests.integration.harness import Framework
 
 _WAIT_SECONDS = 15.0
 
@@ -37,23 +36,6 @@ class Fault(Protocol):
     def heal(self) -> None:
         """Make it good again. Does nothing when nothing was injected."""
         ...
-
-
-class Part(Protocol):
-    """What can be killed and frozen: devcluster's services are such parts as they are."""
-
-    def kill(self) -> None: ...
-    def start(self) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
-
-
-class Supervised(Part, Protocol):
-    """A part that somebody starts again when it ends by itself, as in every real cluster."""
-
-    deaths: list[str]
-
-    def supervise(self) -> None: ...
 
 
 @dataclass
@@ -103,6 +85,30 @@ class Freeze:
     def heal(self) -> None:
         while self._hit:
             self._hit.pop().resume()
+
+
+@dataclass
+class TakenOver:
+    """SIGSTOP to the leader until another one leads; awake again it must not act as one."""
+
+    leader: InRole
+    trouble: list[str]
+    longest: float = 4.0
+    name: str = "leader frozen until another leads"
+    _hit: bool = False
+
+    def inject(self, _rng: random.Random) -> str:
+        self._hit = True
+        self.leader.pause()
+        if self.leader.wait_for_another():
+            return "another leads"
+        self.trouble.append("nobody took over from a frozen leader within a minute")
+        return "nobody took over"
+
+    def heal(self) -> None:
+        if self._hit:
+            self.leader.resume()
+        self._hit = False
 
 
 @dataclass
@@ -232,147 +238,33 @@ def kill_executor_process(engine: Engine, container: str) -> None:
         os.kill(int(children[0]), signal.SIGKILL)
 
 
-# -- parts, and those who start them again -------------------------------------------------------
-
-
-@dataclass
-class ServicePart:
-    """A service of devcluster; systemd's role, to start it again, is played here."""
-
-    service: Service
-    deaths: list[str] = field(default_factory=list)
-    _down: bool = False
-
-    def kill(self) -> None:
-        self._down = True
-        self.service.kill()
-
-    def start(self) -> None:
-        self.service.start()
-        self._down = False
-
-    def supervise(self) -> None:
-        if not self._down and self.service.daemon.pid is None:
-            self.deaths.append(self.service.daemon.last_words())
-            self.service.spawn()
-
-    def pause(self) -> None:
-        self.service.pause()
-
-    def resume(self) -> None:
-        self.service.resume()
-
-
-@dataclass
-class FrameworkPart:
-    """The framework as a part; Marathon's role, to start it again, is the healer's."""
-
-    framework: Framework
-    deaths: list[str] = field(default_factory=list)
-    _down: bool = False
-
-    def kill(self) -> None:
-        self.end(signal.SIGKILL)
-
-    def end(self, by: signal.Signals) -> None:
-        """A framework that was told to end and does not is a death of its own kind."""
-        self._down = True
-        try:
-            self.framework.end(by)
-        except subprocess.TimeoutExpired:
-            self.deaths.append(f"{by.name} was not obeyed")
-            self.framework.end(signal.SIGKILL)
-
-    def start(self) -> None:
-        self.framework.spawn()
-        self._down = False
-
-    def supervise(self) -> None:
-        """Start it again when it ended by itself, as Marathon would; its exit code is kept."""
-        process = self.framework.process
-        if not self._down and process is not None and process.poll() is not None:
-            self.deaths.append(f"exit code {process.returncode}")
-            self.framework.spawn()
-
-    def pause(self) -> None:
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self.framework.process is not None:
-            self.framework.process.send_signal(number)
-
-
-@dataclass
-class Redeployed:
-    """The same, told to end as Marathon tells it."""
-
-    part: FrameworkPart
-
-    def kill(self) -> None:
-        self.part.end(signal.SIGTERM)
-
-    def start(self) -> None:
-        self.part.start()
-
-    def pause(self) -> None:
-        self.part.pause()
-
-    def resume(self) -> None:
-        self.part.resume()
-
-
-@dataclass
-class EnginePart:
-    """The agents' dockerd, without its containerd."""
-
-    engine: Engine
-
-    def kill(self) -> None:
-        self.engine.dockerd.kill()
-
-    def start(self) -> None:
-        self.engine.start()
-
-    def pause(self) -> None:
-        self.engine.dockerd.pause()
-
-    def resume(self) -> None:
-        self.engine.dockerd.resume()
-
-
-def services(cluster: Cluster) -> dict[str, list[Supervised]]:
-    """The parts of the cluster but for frameworks and executors, by what they are."""
-    found: dict[str, list[Supervised]] = {
-        "master": [ServicePart(cluster.master)],
-        "agent": [ServicePart(agent) for agent in cluster.agents],
-        "registry": [ServicePart(cluster.registry)],
-        "git": [ServicePart(cluster.git)],
-    }
-    for name in ("postgres", "zookeeper"):
-        service: Service | None = getattr(cluster, name, None)
-        if service is not None:
-            found[name] = [ServicePart(service)]
+def framework_faults(frameworks: Sequence[FrameworkPart], trouble: list[str]) -> list[Fault]:
+    """Those of whoever leads and whoever follows at the time. `trouble` takes what goes wrong."""
+    found: list[Fault] = [TakenOver(InRole(frameworks, "leader"), trouble)]
+    for role in ("leader", "follower"):
+        redeployed = InRole(frameworks, role, signal.SIGTERM)
+        found += [
+            Crash(role, [InRole(frameworks, role)]),
+            Freeze(role, [InRole(frameworks, role)]),
+            Crash(f"redeployed {role}", [redeployed], 3.0),
+        ]
     return found
 
 
 def all_faults(
     cluster: Cluster,
-    frameworks: Sequence[FrameworkPart],
+    of_frameworks: Sequence[Fault],
     parts: Mapping[str, Sequence[Supervised]],
     proxy: Proxy,
 ) -> list[Fault]:
     """Every fault that this cluster can have, in a fixed order."""
     config, engine = cluster.config, cluster.engine
     dockerd = [EnginePart(engine)]
-    # The master gives an agent up after 15 s of silence (`pytest_plugin.cluster_config`).
-    longest_freeze = {"agent": 20.0}
+    # The master gives an agent up after 15 s of silence (`pytest_plugin.cluster_config`), and
+    # ZooKeeper a session after 10 s.
+    longest_freeze = {"agent": 20.0, "zookeeper": 14.0}
     return [
-        Crash("framework", frameworks),
-        Freeze("framework", frameworks, 12.0),
-        Crash("redeployed framework", [Redeployed(each) for each in frameworks], 3.0),
+        *of_frameworks,
         *(Crash(name, part) for name, part in parts.items()),
         *(Freeze(name, part, longest_freeze.get(name, 8.0)) for name, part in parts.items()),
         Crash("dockerd", dockerd),

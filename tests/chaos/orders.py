@@ -58,6 +58,7 @@ class Order:
     cancel_asked: bool = False
     cancel_answered: bool = False
     first_end: str | None = None
+    forgotten_by: str | None = None
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -86,11 +87,18 @@ class Order:
             self.cancel_answered = True
 
     def look(self, framework: Framework) -> Json | None:
-        """The build as it is now, or None when nobody answers. `first_end` is remembered."""
+        """The build as it is now, or None when nobody answers.
+
+        The first end that was seen is remembered, and who did not know of the build.
+        """
         answer = call(framework, "GET", f"/api/v1/builds/{self.build_id}")
-        if answer is None or answer.status_code >= 500:
+        if answer is None or answer.status_code not in (200, 404):
             return None
-        build: Json = answer.json() if answer.status_code == 200 else {"state": "UNKNOWN"}
+        if answer.status_code == 404:
+            # Whoever was answered with 202 may ask any process, and at once.
+            self.forgotten_by = framework.url
+            return {"state": "UNKNOWN"}
+        build: Json = answer.json()
         if build["state"] in TERMINAL and self.first_end is None:
             self.first_end = build["state"]
         return build

@@ -23,8 +23,9 @@ from builder_framework import failpoints
 from devcluster import Cluster
 from devcluster.progress import Stopwatch
 from devcluster.pytest_plugin import own_cluster
-from tests.chaos.evidence import eventually, frameworks_of, leftovers, of_order, undelivered
+from tests.chaos.evidence import frameworks_of, leftovers, of_order, undelivered
 from tests.chaos.orders import Kind, Order, provide, told
+from tests.chaos.parts import eventually
 from tests.chaos.verdict import Complaint, Fault, judge
 from tests.integration.harness import TERMINAL, Framework, Json
 from tests.unit.receivers import Receiver, answers

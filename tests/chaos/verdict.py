@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from tests.chaos.orders import LINES, Kind, Order
@@ -14,6 +14,8 @@ from tests.integration.harness import TERMINAL, Json
 _PUT = re.compile(
     r'\[(?P<at>[^]]+)\] "PUT /v2/(?P<name>[^ ]+)/manifests/(?P<tag>[^ ?:]+) HTTP/1\.1" 201 '
 )
+STARTED_AFRESH = "exit code 70"
+"""What a process says that wants to be started again (EX_SOFTWARE)."""
 _LOGGED_AT = "%d/%b/%Y:%H:%M:%S %z"
 
 
@@ -60,7 +62,7 @@ def puts(access_log: Iterable[str]) -> list[Put]:
 class Evidence:
     """`tags`: the digest that the registry gives each of the build's tags, None for no such tag.
 
-    `ids`: every build that the framework made for this order.
+    `ids`: every build that the framework made for this order. `told`: its state by who else says.
     """
 
     build: Json
@@ -68,15 +70,19 @@ class Evidence:
     puts: tuple[Put, ...]
     log: str
     ids: tuple[str, ...]
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 def judge(order: Order, seen: Evidence) -> list[Complaint]:
     """Every promise that was broken to whoever ordered this build."""
     if order.build_id is None:
         return [Complaint(Fault.WRONG, f"{_named(order)} was never accepted")]
+    if order.forgotten_by is not None:
+        return [Complaint(Fault.LOST, f"{_named(order)} was unknown to {order.forgotten_by}")]
     if seen.build["state"] not in TERMINAL:
         return [Complaint(Fault.LOST, f"{_named(order)} is {seen.build['state']}")]
     complaints = [*_doubled(order, seen), *_end(order, seen), *_registry(order, seen)]
+    complaints += _told(order, seen)
     if seen.build["state"] == "SUCCEEDED":
         complaints += _log(order, seen)
     return complaints
@@ -117,6 +123,16 @@ def _end(order: Order, seen: Evidence) -> list[Complaint]:
         sentence = f"{_named(order)} ended {build['state']} {build['reason']}: {build['message']}"
         complaints.append(Complaint(Fault.WRONG, sentence))
     return complaints
+
+
+def _told(order: Order, seen: Evidence) -> list[Complaint]:
+    """All processes and the database tell the same."""
+    state = seen.build["state"]
+    return [
+        Complaint(Fault.WRONG, f"{_named(order)} is {state}, but {other} by {who}")
+        for who, other in seen.told.items()
+        if other != state
+    ]
 
 
 def _registry(order: Order, seen: Evidence) -> list[Complaint]:
@@ -163,3 +179,12 @@ def _log(order: Order, seen: Evidence) -> list[Complaint]:
     if any(all(each) for each in counts) and all(n <= 1 for each in counts for n in each):
         return []
     return [Complaint(Fault.WRONG, f"{_named(order)}: its log has its lines so often: {counts}")]
+
+
+def unexpected(deaths: Iterable[str]) -> list[Complaint]:
+    """A framework may end only to be started afresh; any other end of its own is a defect."""
+    return [
+        Complaint(Fault.WRONG, f"a framework, by itself: {death}")
+        for death in deaths
+        if death != STARTED_AFRESH
+    ]

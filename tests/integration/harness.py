@@ -211,6 +211,13 @@ def describe(build: Json) -> str:
     return json.dumps({k: build[k] for k in ("state", "phase", "reason", "message", "attempts")})
 
 
+def master_info(address: str) -> bytes:
+    """A MasterInfo as masters write it into ZooKeeper."""
+    ip, _, port = address.rpartition(":")
+    where = {"hostname": "m.example", "ip": ip, "port": int(port)}
+    return json.dumps({"address": where, "hostname": "m.example", "port": int(port)}).encode()
+
+
 def until(condition: Callable[[], bool], complaint: str, patience: float = 60.0) -> None:
     """Wait for `condition`, or fail with `complaint`."""
     deadline = time.monotonic() + patience

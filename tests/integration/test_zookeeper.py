@@ -5,7 +5,6 @@ The embedded Mesos cannot announce itself there, so these tests write what a mas
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import threading
@@ -23,7 +22,7 @@ from builder_framework.election.zookeeper import ZooKeeperElection
 from builder_framework.mesos.detector import announced, leading
 from devcluster import Cluster
 from devcluster.zookeeper import ZooKeeper
-from tests.integration.harness import Framework
+from tests.integration.harness import Framework, master_info
 from tests.unit.drivers import BOTH, Callbacks, MakeDriver, ours, running
 from tests.unit.scripted_master import ScriptedMaster
 from tests.unit.waiting import until
@@ -76,17 +75,10 @@ def place() -> str:
     return f"/mesos-{uuid.uuid4().hex[:8]}"
 
 
-def info(address: str) -> bytes:
-    """A MasterInfo as masters write it."""
-    ip, _, port = address.rpartition(":")
-    where = {"hostname": "m.example", "ip": ip, "port": int(port)}
-    return json.dumps({"address": where, "hostname": "m.example", "port": int(port)}).encode()
-
-
 def announce(client: KazooClient, place: str, address: str, label: str = "json.info_") -> str:
     """As a master does; the node's path."""
     path: str = client.create(
-        f"{place}/{label}", info(address), ephemeral=True, sequence=True, makepath=True
+        f"{place}/{label}", master_info(address), ephemeral=True, sequence=True, makepath=True
     )
     return path
 
@@ -133,7 +125,7 @@ def test_p16_zookeeper_may_ask_for_a_password(
     acl = [make_digest_acl("mesos", "pass:word", all=True)]
     client.add_auth("digest", "mesos:pass:word")
     client.create(place, b"", acl=acl)
-    client.create(f"{place}/json.info_", info(master.address), acl=acl, sequence=True)
+    client.create(f"{place}/json.info_", master_info(master.address), acl=acl, sequence=True)
     uri = f"zk://mesos:pass%3Aword@{zookeeper.address}{place}"
     with running(make(Callbacks(), uri)) as driver:
         until(lambda: driver.connected, 5)
@@ -200,7 +192,9 @@ def test_m14_without_zookeeper_the_known_master_is_kept(
 ) -> None:
     """And is subscribed to again; a leader that comes later is found."""
     next_master = ScriptedMaster()
-    node = client.create(f"{place}/json.info_", info(master.address), sequence=True, makepath=True)
+    node = client.create(
+        f"{place}/json.info_", master_info(master.address), sequence=True, makepath=True
+    )
     try:
         with running(ours(Callbacks(), f"zk://{zookeeper.address}{place}")) as driver:
             until(lambda: driver.connected)
@@ -239,7 +233,7 @@ def test_m14_a_session_that_ended_is_replaced(
 def test_m14_zookeeper_may_come_after_the_framework(
     zookeeper: ZooKeeper, client: KazooClient, place: str, master: ScriptedMaster
 ) -> None:
-    client.create(f"{place}/json.info_", info(master.address), sequence=True, makepath=True)
+    client.create(f"{place}/json.info_", master_info(master.address), sequence=True, makepath=True)
     zookeeper.kill()
     with running(ours(Callbacks(), f"zk://{zookeeper.address}{place}")) as driver:
         time.sleep(1.0)
@@ -253,7 +247,7 @@ def test_the_framework_finds_its_master_in_zookeeper(
 ) -> None:
     """The whole process, on greenlets; ZooKeeper dies, and the master with its stream as well."""
     node = f"{place}/json.info_"
-    client.create(node, info(cluster.master.address), sequence=True, makepath=True)
+    client.create(node, master_info(cluster.master.address), sequence=True, makepath=True)
     settings = {"BUILDER_MESOS_MASTER": f"zk://{zookeeper.address}{place}"}
     framework = Framework(cluster, tmp_path / "framework", 8181, settings)
     framework.start()
@@ -385,6 +379,6 @@ def test_the_lowest_number_leads() -> None:
 
 
 def test_certificates_are_for_names() -> None:
-    data = info("10.0.0.1:5050")
+    data = master_info("10.0.0.1:5050")
     assert announced(data, by_name=False) == Address("10.0.0.1", 5050)
     assert announced(data, by_name=True) == Address("m.example", 5050)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tests.chaos import parts
+from tests.chaos.faults import Crash, TakenOver
 from tests.chaos.nemesis import Happened, Planned, blamed, inflict, schedule
 from tests.chaos.orders import Kind, Order
+from tests.chaos.parts import InRole
 from tests.chaos.proxy import Proxy
-from tests.chaos.verdict import Evidence, Fault, Put, judge, puts, timestamp
+from tests.chaos.verdict import Evidence, Fault, Put, judge, puts, timestamp, unexpected
 from tests.integration.harness import Json
 
+RNG = random.Random(1)  # noqa: S311 (not secret)
 ENDED_AT = "2026-01-02T03:04:05.600Z"
 
 
@@ -149,6 +155,81 @@ def test_the_registrys_access_log_tells_each_tag_that_was_put() -> None:
         line.format("PUT /v2/c-1/blobs/uploads/x?digest=sha256%3Aabc", 201),
     ]
     assert puts(log) == [Put("c-1", "1", timestamp("2026-11-22T21:14:38Z"))]
+
+
+def test_processes_and_database_must_tell_the_same() -> None:
+    same = {"http://b": "SUCCEEDED", "the database": "SUCCEEDED"}
+    assert judge(order(), evidence(build(), told=same)) == []
+    assert faults(order(), evidence(build(), told={**same, "http://b": "RUNNING"})) == [Fault.WRONG]
+
+
+def test_a_build_that_one_process_did_not_know_was_lost_for_its_customer() -> None:
+    assert faults(order(forgotten_by="http://b"), evidence(build())) == [Fault.LOST]
+
+
+def test_a_framework_may_end_only_to_be_started_afresh() -> None:
+    (complaint,) = unexpected(["exit code 70", "exit code 1"])
+    assert "exit code 1" in complaint.sentence
+
+
+# -- who leads and who follows -------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Process:
+    """A framework process that writes down what is done to it."""
+
+    roles: list[str | None]
+    deeds: list[str] = dataclasses.field(default_factory=list)
+
+    def role(self) -> str | None:
+        """The last one stays."""
+        return self.roles.pop(0) if len(self.roles) > 1 else self.roles[0]
+
+    def end(self, by: signal.Signals) -> None:
+        self.deeds.append(by.name)
+
+    def start(self) -> None:
+        self.deeds.append("start")
+
+    def pause(self) -> None:
+        self.deeds.append("pause")
+
+    def resume(self) -> None:
+        self.deeds.append("resume")
+
+
+def in_role(role: str, *processes: Process, **fields: Any) -> InRole:
+    return InRole(cast("Any", processes), role, **fields)
+
+
+def test_whoever_leads_at_the_time_is_hit_and_healed() -> None:
+    first, second = Process(["follower"]), Process([None, "leader"])
+    crash = Crash("leader", [in_role("leader", first, second, by=signal.SIGTERM)])
+    crash.inject(RNG)
+    second.roles, first.roles = ["follower"], ["leader"]
+    crash.heal()
+    assert (first.deeds, second.deeds) == ([], ["SIGTERM", "start"])
+
+
+def test_a_leader_sleeps_until_another_leads() -> None:
+    first, second = Process(["leader"]), Process(["follower", "follower", "leader"])
+    trouble: list[str] = []
+    fault = TakenOver(in_role("leader", first, second), trouble)
+    fault.inject(RNG)
+    assert second.role() == "leader"
+    assert first.deeds == ["pause"]
+    fault.heal()
+    fault.heal()
+    assert first.deeds == ["pause", "resume"]
+    assert trouble == []
+
+
+def test_a_frozen_leader_that_nobody_replaces_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_PATIENCE", 0.0)
+    trouble: list[str] = []
+    TakenOver(in_role("leader", Process(["leader"]), Process(["follower"])), trouble).inject(RNG)
+    assert len(unexpected(trouble)) == 1
 
 
 # -- the nemesis -------------------------------------------------------------------------------

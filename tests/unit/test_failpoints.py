@@ -80,7 +80,7 @@ def test_states_choose_their_point(state: str, reached: str) -> None:
         failpoints.reach_in(state, "T8.before", "T11.before")
 
 
-@pytest.mark.parametrize("text", ["T5", "T5.before", "T21.before:exit9", "T5.before:explode"])
+@pytest.mark.parametrize("text", ["T5", "T5.before", "T22.before:exit9", "T5.before:explode"])
 def test_what_is_no_fail_point_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as refused:
         armed(text)
