@@ -304,8 +304,10 @@ class Loop:
                 self._desk.wish()
 
     def _adopt(self, build: Build, batch: Batch) -> None:
+        failpoints.reach("T3.before")
         if build.id not in batch.builds and build.id not in self.active:
             self.active.put(build)
+        failpoints.reach("T3.after")
 
     def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
         if item.framework_id != self._store.framework_id():

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from builder_framework import failpoints
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, BuildRequest, new_build_id
@@ -53,7 +54,9 @@ class Follower:
         now = self._clock()
         made = machine.step(None, event, now, machine.MachinePolicy()).build
         told = self._announce(None, made, now)
+        failpoints.reach("T2.before")
         build, fresh = self._store.submit(made, idempotency, told)
+        failpoints.reach("T2.after", when=fresh)
         return self._view(build), fresh
 
     def get(self, build_id: str) -> BuildView:

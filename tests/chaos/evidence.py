@@ -120,7 +120,9 @@ def _mounts(cluster: Cluster) -> list[str]:
     never_started = engine.docker("ps", "--all", "--quiet", "--filter", "status=created").split()
     form = "{{.GraphDriver.Data.MergedDir}}"
     theirs = engine.docker("inspect", "--format", form, *never_started) if never_started else ""
-    known = {str(root), *theirs.split()}
+    # The engine's own for containers in the host's network; it stays once there was one.
+    hosts = cluster.config.run_dir / "docker" / "netns" / "default"
+    known = {str(root), str(hosts), *theirs.split()}
     mounted = leftover_mounts(root, cluster.config.run_dir / "docker")
     return [target for target in mounted if target not in known]
 

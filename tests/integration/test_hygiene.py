@@ -67,7 +67,8 @@ def remains(cluster: Cluster, prefix: str) -> dict[str, set[str]]:
     volumes = docker("volume", "ls", "--quiet").split()
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     links = subprocess.run(["ip", "-oneline", "link"], capture_output=True, text=True, check=True)
-    places = (str(cluster.config.state_dir), str(cluster.config.run_dir))
+    # With the slash: another cluster's directory may begin with the same name.
+    places = (f"{cluster.config.state_dir}/", f"{cluster.config.run_dir}/")
     return {
         "containers": set(docker("ps", "--all", "--quiet").split()),
         "volumes": {volume for volume in volumes if not volume.startswith(prefix)},

@@ -255,7 +255,7 @@ def test_what_another_process_left_is_delivered_first(
     driver.sendStatusUpdate(update("TASK_RUNNING", "b.2"))
     assert driver.wait_drained(5)
     assert agent.states() == ["TASK_FINISHED", "TASK_RUNNING"]
-    assert not Outbox(path)
+    until(lambda: not Outbox(path))
 
 
 def test_framework_messages_go_both_ways(start: Start, agent: FakeAgent) -> None:
