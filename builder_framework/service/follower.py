@@ -6,7 +6,7 @@ What it accepts is as durable as with a leader; it only takes a leader to go on 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from builder_framework import failpoints
@@ -64,7 +64,7 @@ class Follower:
 
     def list(self, query: ListQuery) -> Page:
         builds, cursor = self._store.list(query)
-        return Page(tuple(self._view(build) for build in builds), cursor)
+        return Page(tuple(self._views(builds)), cursor)
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         build = self._store.get(build_id)
@@ -116,14 +116,24 @@ class Follower:
         return self._store.get(build_id).version, self._logs.size(build_id)
 
     def _view(self, build: Build) -> BuildView:
-        waiting = None
-        if build.state is State.QUEUED:
-            queue = ListQuery(states=(State.QUEUED,), limit=_LONGEST_PAGE)
-            waits = [each.id for each in sorted(self._store.list(queue)[0], key=queue_key)]
-            position = waits.index(build.id) + 1 if build.id in waits else len(waits) + 1
+        return self._views([build])[0]
+
+    def _views(self, builds: Sequence[Build]) -> Sequence[BuildView]:
+        """The queue is asked for once, and only if one of them waits in it."""
+        waits: Sequence[str] = ()
+        message = ""
+        if any(build.state is State.QUEUED for build in builds):
+            query = ListQuery(states=(State.QUEUED,), limit=_LONGEST_PAGE)
+            waits = [each.id for each in sorted(self._store.list(query)[0], key=queue_key)]
             message = f"why is known to the leader: {self._leader()}"
-            waiting = Waiting(position, message)
-        return BuildView(build, waiting, self._logs.size(build.id))
+        positions = {build_id: number for number, build_id in enumerate(waits, start=1)}
+        views = []
+        for build in builds:
+            waiting = None
+            if build.state is State.QUEUED:
+                waiting = Waiting(positions.get(build.id, len(waits) + 1), message)
+            views.append(BuildView(build, waiting, self._logs.size(build.id)))
+        return views
 
 
 class PollingWatch:
