@@ -8,13 +8,11 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
+from builder_framework.recordio import RecordReader
 from executor.environment import AgentEnvironment, BadEnvironmentError, TlsFiles
-
-MAX_RECORD = 64 * 1024 * 1024
-"""Bytes of one event. A TaskInfo is the largest, and its data is limited far below."""
 
 READ = 64 * 1024
 
@@ -29,33 +27,6 @@ _KEEPALIVE = (
 
 class Refused(Exception):  # noqa: N818  (an answer, not a fault)
     """The agent has answered, and trying the same again is pointless."""
-
-
-class RecordReader:
-    """RecordIO (`<length>\\n<length bytes>`), fed in pieces of any size."""
-
-    def __init__(self, limit: int = MAX_RECORD) -> None:
-        self._buffer = bytearray()
-        self._limit = limit
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The records that `data` completes. Raises ValueError when out of step."""
-        self._buffer += data
-        while True:
-            end = self._buffer.find(b"\n", 0, 20)
-            if end < 0:
-                if len(self._buffer) >= 20:
-                    raise ValueError("no record's length where one should be")
-                return
-            digits = bytes(self._buffer[:end])
-            if not digits.isdigit() or int(digits) > self._limit:
-                raise ValueError(f"not the length of a record: {digits!r}")
-            stop = end + 1 + int(digits)
-            if len(self._buffer) < stop:
-                return
-            record = bytes(self._buffer[end + 1 : stop])
-            del self._buffer[:stop]
-            yield record
 
 
 class Agent:

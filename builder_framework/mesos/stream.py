@@ -10,17 +10,14 @@ from typing import Any
 from builder_framework.addresses import Address
 from builder_framework.mesos.connection import Connection
 from builder_framework.mesos.masters import redirection
+from builder_framework.recordio import RecordReader
 
 SCHEDULER_PATH = "/api/v1/scheduler"
-
-MAX_RECORD = 64 * 1024 * 1024
-"""Bytes of one event. Offers and updates are far below."""
 
 SUBSCRIBE_TIMEOUT = 15.0
 """Seconds for the answer to SUBSCRIBE, and again for the first event."""
 
 _READ = 64 * 1024
-_LENGTH_DIGITS = 20
 _EXCERPT = 300
 
 
@@ -38,37 +35,6 @@ class Redirected(Exception):  # noqa: N818  (an answer, not a fault)
     def __init__(self, to: Address | None) -> None:
         super().__init__(f"it does not lead, {to or 'and names nobody who'} does")
         self.to = to
-
-
-class RecordReader:
-    """RecordIO (`<length>\\n<length bytes>`), fed in pieces of any size."""
-
-    def __init__(self, limit: int = MAX_RECORD) -> None:
-        self._buffer = bytearray()
-        self._limit = limit
-        self._missing = 0
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The records that `data` completes. Raises ValueError when out of step."""
-        self._buffer += data
-        # A large record is not looked at again for each of its pieces.
-        while len(self._buffer) >= self._missing:
-            end = self._buffer.find(b"\n", 0, _LENGTH_DIGITS)
-            if end < 0:
-                if len(self._buffer) >= _LENGTH_DIGITS:
-                    raise ValueError("no record's length where one should be")
-                return
-            digits = bytes(self._buffer[:end])
-            if not digits.isdigit() or int(digits) > self._limit:
-                raise ValueError(f"not the length of a record: {digits!r}")
-            stop = end + 1 + int(digits)
-            if len(self._buffer) < stop:
-                self._missing = stop
-                return
-            record = bytes(self._buffer[end + 1 : stop])
-            del self._buffer[:stop]
-            self._missing = 1
-            yield record
 
 
 class Subscription:

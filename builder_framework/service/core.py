@@ -35,11 +35,12 @@ from builder_framework.errors import (
 )
 from builder_framework.mesos import status
 from builder_framework.mesos.reconcile import Reconciliation
-from builder_framework.protocol import LeaseAnswer, decode_lease_request, encode_lease
+from builder_framework.protocol import decode_lease_request
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard
 from builder_framework.service.desk import LoopPolicy, OfferDesk
 from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.effects import Effects
 from builder_framework.service.hot import HotBuilds
 from builder_framework.service.inputs import (
     Accepted,
@@ -94,6 +95,7 @@ class Loop:
         self._reconciliation = Reconciliation()
         self.board = WaitingBoard()
         self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
+        self._effects = Effects(cluster, dispatcher, hooks.follow_log)
         self.active = HotBuilds(policy.machine)
         self.subscribed = False
         self.framework_id: str | None = None
@@ -252,7 +254,7 @@ class Loop:
         self._desk.learn(batch)
         self._desk.launch(batch)
         for effect in batch.effects:
-            self._carry_out(effect)
+            self._effects.carry_out(effect)
         for then in batch.afterwards:
             then()
         for build_id in batch.rung:
@@ -384,31 +386,3 @@ class Loop:
             if timer is not None and timer[0] <= batch.now:
                 batch.step(build_id, timer[1])
             batch.rung.append(build_id)
-
-    # -- effects -------------------------------------------------------------------------------
-
-    def _carry_out(self, effect: fx.Effect) -> None:
-        match effect:
-            case fx.Launch():
-                # Sent by the offer desk, together with the agent's other tasks.
-                pass
-            case fx.Kill(task_id, agent_id):
-                self._dispatcher.call(partial(self._cluster.kill, task_id, agent_id or None))
-            case fx.ShutdownExecutor(executor_id, agent_id):
-                self._dispatcher.call(
-                    partial(self._cluster.shutdown_executor, executor_id, agent_id)
-                )
-            case fx.CollectLog(build_id):
-                self._hooks.follow_log(build_id)
-            case fx.AnswerLease():
-                answer = LeaseAnswer(
-                    effect.task_id,
-                    effect.nonce,
-                    granted=effect.granted,
-                    seconds=effect.seconds,
-                    message=effect.message,
-                )
-                data = encode_lease(answer)
-                self._dispatcher.call(
-                    partial(self._cluster.message, effect.executor_id, effect.agent_id, data)
-                )

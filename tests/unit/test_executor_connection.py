@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from executor import driver as driver_module
-from executor.connection import Agent, RecordReader, Refused, Subscription
+from executor.connection import Agent, Refused, Subscription
 from executor.environment import AgentEnvironment, BadEnvironmentError
 from tests.unit.executor_agent import FakeAgent
 
@@ -137,21 +137,3 @@ def test_an_agent_that_answers_a_byte_at_a_time_is_given_up() -> None:
         assert time.monotonic() - began < driver_module.CALL_TIMEOUT
         enough.set()
         server.join()
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
-def test_records_in_pieces_of_any_size(size: int) -> None:
-    records = [b"{}", b"", b'{"a": "\\n5\\n"}', b"x" * 300]
-    stream = b"".join(b"%d\n%s" % (len(record), record) for record in records)
-    reader = RecordReader()
-    found = [r for at in range(0, len(stream), size) for r in reader.feed(stream[at : at + size])]
-    assert found == records
-
-
-@pytest.mark.parametrize(
-    "garbage", [b"x\n", b"-1\n", b"1.5\n", b"\n", b"9" * 19 + b"\n", b"a" * 20]
-)
-def test_a_stream_out_of_step_is_noticed(garbage: bytes) -> None:
-    """P28: it stayed connected and deaf."""
-    with pytest.raises(ValueError, match="record"):
-        list(RecordReader().feed(garbage))
