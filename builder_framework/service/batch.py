@@ -80,6 +80,11 @@ class Batch:
         self.keys[owner, idempotency.key] = KnownKey(idempotency.fingerprint, build_id)
         self.key_of[build_id] = idempotency
 
+    @property
+    def changes_anything(self) -> bool:
+        """Whether there is something to store."""
+        return bool(self.builds or self.taken)
+
     def store(self) -> None:
         """Make it true, all together. Raises StoreUnavailableError, StaleWriteError."""
         changes = [
@@ -91,7 +96,7 @@ class Batch:
             )
             for build_id, build in self.builds.items()
         ]
-        if changes or self.taken:
+        if self.changes_anything:
             told = any(change.deliveries for change in changes)
             leased = any(isinstance(e, AnswerLease) and e.granted for e in self.effects)
             self._reach("T9.before", "T12.before")

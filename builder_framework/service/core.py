@@ -51,6 +51,7 @@ from builder_framework.service.inputs import (
     OwnInput,
     Submit,
 )
+from builder_framework.service.outage import OutageLog
 from builder_framework.service.story import tell
 from builder_framework.store.base import CANCEL, Store
 
@@ -92,6 +93,7 @@ class Loop:
         self._clock = clock
         self._inbox: queue.SimpleQueue[Input | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
+        self._outage = OutageLog("changes of builds")
         self._reconciliation = Reconciliation()
         self.board = WaitingBoard()
         self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
@@ -159,7 +161,7 @@ class Loop:
         try:
             batch.store()
         except StoreUnavailableError as error:
-            log.error("%d builds could not be stored: %s", len(batch.builds), error)  # noqa: TRY400
+            self._outage.met(error)
             self._give_up(batch, items, error)
             return
         except (StaleWriteError, LeadershipLostError) as error:
@@ -167,6 +169,8 @@ class Loop:
             self._give_up(batch, items, error)
             self._hooks.fatal(str(error))
             return
+        if batch.changes_anything:
+            self._outage.over()
         self._commit(batch)
 
     def _handle(self, item: Input, batch: Batch) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
 from builder_framework.errors import StoreUnavailableError
 from builder_framework.service.inputs import Accepted
+from builder_framework.service.outage import OutageLog
 from builder_framework.store.base import Store
-
-log = logging.getLogger(__name__)
 
 _POLL = 0.25
 _POLL_AFTER_ERROR = 2.0
@@ -25,6 +23,7 @@ class InboxReader:
     def __init__(self, store: Store, post: Callable[[Accepted], None]) -> None:
         self._store = store
         self._post = post
+        self._outage = OutageLog("what followers accepted")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
 
@@ -47,9 +46,10 @@ class InboxReader:
             try:
                 items = self._store.inbox(_AT_ONCE)
             except StoreUnavailableError as error:
-                log.warning("the inbox cannot be read: %s", error)
+                self._outage.met(error)
                 wait = _POLL_AFTER_ERROR
                 continue
+            self._outage.over()
             wait = _POLL
             if items:
                 accepted = Accepted(tuple(items))
