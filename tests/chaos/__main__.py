@@ -34,6 +34,8 @@ from tests.unit.receivers import Receiver, answers
 PROXY_PORT = 8189
 SETTLED_SECONDS = 60.0
 """How long after all builds it may take until every process answers and one leads."""
+CALM_SECONDS = 5.0
+"""For how long nothing may have changed then; ended sessions are told within one."""
 END_SECONDS = 300.0
 """How long builds may take after the last fault: agents wait 3 min for absent executors."""
 
@@ -93,6 +95,19 @@ def settled(parts: Sequence[FrameworkPart]) -> bool:
     return None not in roles and roles.count("leader") == 1
 
 
+def settles(parts: Sequence[FrameworkPart]) -> bool:
+    """Whether they come to rest: whoever was just thawed may not know yet that it has to end."""
+    calm_since = time.monotonic()
+
+    def calm() -> bool:
+        nonlocal calm_since
+        if not settled(parts):
+            calm_since = time.monotonic()
+        return time.monotonic() - calm_since > CALM_SECONDS
+
+    return eventually(calm, SETTLED_SECONDS)
+
+
 def report(
     wrong: dict[Order, list[Complaint]],
     happened: Sequence[Happened],
@@ -127,7 +142,7 @@ def campaign(cluster: Cluster, options: argparse.Namespace, folder: Path) -> int
             evidence.keep_logs, cluster, tuple(ground.services.values()), frameworks, folder
         )
         customers, happened, trouble = suffer(cluster, parts, others, proxy, options)
-        if not eventually(lambda: settled(parts), SETTLED_SECONDS):
+        if not settles(parts):
             trouble.append(f"roles after all faults: {[part.role() for part in parts]}")
         say("gathering evidence")
         verdicts = evidence.verdicts(customers.orders, frameworks)
