@@ -22,6 +22,11 @@ REPEATS ?= 1
 # Decisions have no untested branch.
 FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-under=100
 
+# Tests without a cluster share nothing; two processes wait for different things.
+PARALLEL := --numprocesses=auto --maxprocesses=4
+# Each of the 29 kinds of faults once, always the same; `make chaos` draws others.
+SHORT_CHAOS := --seed 7 --builds 30 --kills 29
+
 DEVCLUSTER = $(VENV)/python -m devcluster
 SOURCES := api bench builder_framework compat devcluster docs executor plugins tests
 HERE := $(wildcard $(SOURCES))
@@ -51,11 +56,17 @@ status: ## show each part with its address, pid and health
 clean: ## end all of it and delete its data (downloads stay in the cache)
 	@$(PYTHON) -m devcluster clean --index "$(INDEX)"
 
-test: bootstrap check ## lint, types, import contracts and every test, the real cluster's too
-	@$(VENV)/python -m pytest $(or $(ARGS),$(FLOOR))
+test: bootstrap check ## lint, types, import contracts, every test, the real cluster's too, short chaos
+	@$(if $(ARGS),$(VENV)/python -m pytest $(ARGS),$(MAKE) --no-print-directory tests)
 
-unit: environment ## the tests that need no cluster: seconds
-	@$(VENV)/python -m pytest -m "not integration" $(or $(ARGS),$(FLOOR))
+# All that `make test` does once everything is installed and checked.
+tests:
+	@$(VENV)/python -m pytest -m "not integration" $(PARALLEL) $(FLOOR)
+	@$(VENV)/python -m pytest -m integration
+	@$(VENV)/python -m tests.chaos $(SHORT_CHAOS)
+
+unit: environment ## the tests that need no cluster: some minutes
+	@$(VENV)/python -m pytest -m "not integration" $(or $(ARGS),$(PARALLEL) $(FLOOR))
 
 integration: bootstrap ## the tests on a real cluster of their own
 	@$(VENV)/python -m pytest -m integration $(ARGS)

@@ -146,9 +146,17 @@ def test_news_of_an_older_attempt_changes_nothing_and_ends_its_task() -> None:
     assert step(second, ev.TaskSucceeded(1, Report())).build is second
 
 
-def test_a_launch_that_got_nowhere_is_repeated_at_once_and_without_blame() -> None:
-    """The framework was killed between storing a placement and sending it."""
-    build = step(staging(), ev.TaskMissing(1, "unknown to the agent"), 15.0).build
+@pytest.mark.parametrize(
+    "nowhere",
+    [
+        # The framework was killed between storing a placement and sending it.
+        ev.TaskMissing(1, "unknown to the agent"),
+        # The master had taken the offer back by then.
+        ev.TaskNeverStarted(1, Reason.LAUNCH_FAILED, "no such offer", offer_lost=True),
+    ],
+)
+def test_a_launch_that_got_nowhere_is_repeated_at_once_and_without_blame(nowhere: ev.Event) -> None:
+    build = step(staging(), nowhere, 15.0).build
     assert (build.state, build.not_before, build.failures) == (State.QUEUED, 15.0, 0)
     assert not build.attempts[0].live
 

@@ -88,10 +88,15 @@ def test_a_slot_in_use_is_never_given_twice() -> None:
         ({"unavailability": Unavailability(900.0, None)}, "agent_maintenance"),
         ({"resources": Resources(0.5, 4096.0)}, "insufficient_cpus"),
         ({"resources": Resources(4.0, 100.0)}, "insufficient_mem"),
+        ({"resources": Resources(4.0, 4096.0, 100.0)}, "insufficient_disk"),
+        ({"attributes": {"rack": "b"}}, "constraint:rack"),
     ],
 )
 def test_each_refusal_has_its_name(changes: dict[str, Any], reason: str) -> None:
-    assert matched([build("b")], [replace(offer(), **changes)]).refusals == {"b": {"a1": reason}}
+    rack = (Constraint("rack", "IS", "a"),)
+    wanting = QueuedBuild("b", Resources(1.0, 512.0, 500.0), 600.0, rack)
+    assert matched([wanting], [replace(offer(), **changes)]).refusals == {"b": {"a1": reason}}
+    assert matched([wanting], [offer()]).matches
 
 
 @pytest.mark.parametrize("window", [Unavailability(100.0, 60.0), Unavailability(5000.0, 60.0)])
