@@ -218,6 +218,11 @@ class Settings(BaseModel):
     retry_backoff: Seconds = Field(
         2.0, description="Seconds before the second attempt; doubled for each further one."
     )
+    launch_patience: Seconds = Field(
+        600.0,
+        description="Seconds for which tasks that do not even start, one after the other, cost a "
+        "build none of its attempts: engines and agents come back.",
+    )
     staging_tag: str = Field(
         "builder-staging",
         description="Tag under which images are pushed before they get their own; `{build}` and "

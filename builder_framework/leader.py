@@ -143,7 +143,9 @@ def _loop_policy(settings: Settings) -> LoopPolicy:
             staging_timeout=settings.staging_timeout,
             unreachable_timeout=settings.unreachable_timeout,
             kill_retry=settings.kill_grace_period + 5.0,
-            retry=RetryPolicy(first_backoff=settings.retry_backoff),
+            retry=RetryPolicy(
+                first_backoff=settings.retry_backoff, launch_patience=settings.launch_patience
+            ),
         ),
         executor_resources=_executor_resources(settings),
         slots_per_agent=settings.slots_per_agent,

@@ -11,7 +11,7 @@ from typing import Any
 
 from builder_framework.domain.effects import CollectLog, Effect, Kill
 from builder_framework.domain.model import Attempt, Build, Result, Stop
-from builder_framework.domain.retry import RetryPolicy, backoff, may_retry
+from builder_framework.domain.retry import RetryPolicy, backoff, is_free, may_retry, tries
 from builder_framework.domain.states import State
 from builder_framework.errors import BuilderError
 from builder_framework.protocol import Phase, Reason, Report
@@ -180,12 +180,14 @@ def again(
     `blame`: False when nobody's fault: at once, and not counted. The next attempt waits until this
     one's lease has run out, for its task may still run.
     """
-    failures = build.failures + (1 if blame else 0)
-    if blame and not may_retry(policy.retry, build, failures):
-        tried = f"{message} (tried {failures} times)" if failures > 1 else message
-        return end(build, State.FAILED, now, reason, tried, report)
+    counts = blame and not is_free(policy.retry, build, now)
+    failures = build.failures + (1 if counts else 0)
+    tried = tries(build)
+    if counts and not may_retry(policy.retry, build, failures):
+        text = f"{message} (tried {tried} times)" if tried > 1 else message
+        return end(build, State.FAILED, now, reason, text, report)
     attempt = newest(build)
-    wait = backoff(policy.retry, failures) if blame else 0.0
+    wait = backoff(policy.retry, tried) if blame else 0.0
     over = with_attempt(build, ended_at=now, reason=reason, message=message)
     queued = move(
         over,

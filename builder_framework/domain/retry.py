@@ -30,12 +30,14 @@ SURROUNDINGS = frozenset(
 @dataclass(frozen=True)
 class RetryPolicy:
     """Waits in seconds. `publish_attempts`: further ones for a build whose image is in the
-    registry already, because only its tags are missing.
+    registry already, because only its tags are missing. `launch_patience`: for how long tasks that
+    do not even start, one after the other, cost a build none of its attempts.
     """
 
     first_backoff: float = 2.0
     longest_backoff: float = 120.0
     publish_attempts: int = 3
+    launch_patience: float = 600.0
 
 
 def is_repeatable(reason: Reason, report: Report | None) -> bool:
@@ -47,6 +49,25 @@ def may_retry(policy: RetryPolicy, build: Build, failures: int) -> bool:
     """Whether a build of which `failures` attempts failed gets another one."""
     extra = policy.publish_attempts if build.pinned is not None else 0
     return failures < build.request.max_attempts + extra
+
+
+def is_free(policy: RetryPolicy, build: Build, now: float) -> bool:
+    """Whether the failure of the build's newest attempt costs it nothing.
+
+    An engine or agent that is away fails launches within a second: were each of them counted, an
+    outage of seconds would cost the build. So they are measured in time.
+    """
+    since = None
+    for attempt in reversed(build.attempts):
+        if attempt.running_at is not None:
+            break
+        since = attempt.placed_at
+    return since is not None and now < since + policy.launch_patience
+
+
+def tries(build: Build) -> int:
+    """How often the build was tried, not counting offers that were gone by then."""
+    return sum(attempt.reason is not Reason.OFFER_LOST for attempt in build.attempts)
 
 
 def backoff(policy: RetryPolicy, failures: int) -> float:

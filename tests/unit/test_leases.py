@@ -114,6 +114,7 @@ def test_a_pinned_build_gets_more_attempts_for_only_its_tags_are_missing() -> No
         if build.state is State.QUEUED:
             build = step(build, ev.Placed(PLACEMENT), now).build
             number += 1
+            build = step(build, ev.TaskProgressed(number, Report()), now).build
     assert number == build.request.max_attempts + POLICY.retry.publish_attempts
     assert "may have been published as sha256:1" in (build.message or "")
 

@@ -193,19 +193,38 @@ def test_waiting_for_another_attempt_takes_queue_ttl_anew() -> None:
     assert machine.next_timer(again, POLICY) == (6000.0, ev.QueueExpired())
 
 
+def fails_to_start(build: Build, now: float) -> Build:
+    """The build after one more attempt whose container did not start."""
+    placed = step(build, ev.Placed(PLACEMENT), now).build
+    never = ev.TaskNeverStarted(len(placed.attempts), Reason.LAUNCH_FAILED, "no such image")
+    return step(placed, never, now).build
+
+
 def test_a_container_that_never_starts_is_tried_again_later_and_given_up_in_the_end() -> None:
     build, now = queued(), 0.0
     waits = []
     while build.state is State.QUEUED:
         now = max(now, build.not_before)
-        build = step(build, ev.Placed(PLACEMENT), now).build
-        failure = ev.TaskNeverStarted(len(build.attempts), Reason.LAUNCH_FAILED, "no such image")
-        build = step(build, failure, now).build
+        build = fails_to_start(build, now)
         waits.append(build.not_before - now)
-    assert len(build.attempts) == REQUEST.max_attempts
-    assert waits[0] < waits[1]
+    assert waits[:4] == [2.0, 4.0, 8.0, 16.0]
+    assert POLICY.retry.launch_patience <= now < 2 * POLICY.retry.launch_patience
     assert build.reason is Reason.LAUNCH_FAILED
-    assert build.message == "no such image (tried 3 times)"
+    assert build.message == f"no such image (tried {len(build.attempts)} times)"
+
+
+def test_an_engine_that_is_away_for_a_moment_costs_no_attempt() -> None:
+    """Three launches fail within seconds; the fourth runs, and only what happens to it counts."""
+    build, now = queued(), 0.0
+    for _ in range(3):
+        now = max(now, build.not_before)
+        build = fails_to_start(build, now)
+    assert (build.state, build.failures) == (State.QUEUED, 0)
+    assert build.message == "attempt 3 failed: no such image"
+    again = step(build, ev.Placed(PLACEMENT), build.not_before).build
+    ran = step(again, ev.TaskProgressed(4, Report()), build.not_before).build
+    lost = step(ran, ev.TaskLost(4, Reason.EXECUTOR_LOST, "gone")).build
+    assert (lost.state, lost.failures) == (State.QUEUED, 1)
 
 
 def test_a_cancel_that_came_too_late_tells_the_truth() -> None:
