@@ -20,7 +20,9 @@ from builder_framework.errors import (
     ConflictError,
     FieldProblem,
     InvalidInputError,
+    LeadershipLostError,
     NotFoundError,
+    StaleWriteError,
     StoreUnavailableError,
 )
 from builder_framework.redact import Redactor, Secret
@@ -114,12 +116,16 @@ def _of_builder_error(error: BuilderError) -> Response:
     if isinstance(error, StoreUnavailableError):
         # The message may name hosts and files of the database: it is for the log.
         log.warning("store unavailable: %s", request_redactor().text(error.message))
-        response = problem(
-            503, error.code, "the store does not answer right now; nothing was changed"
-        )
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-        return response
+        return _later(error.code, "the store does not answer right now; nothing was changed")
+    if isinstance(error, (LeadershipLostError, StaleWriteError)):
+        return _later(error.code, "another process leads now; nothing was changed")
     return _internal(error)
+
+
+def _later(code: str, detail: str) -> Response:
+    response = problem(503, code, detail)
+    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
 
 
 def _of_http_exception(error: HTTPException) -> Response:

@@ -12,6 +12,7 @@ import pytest
 
 from builder_framework.domain import events as ev
 from builder_framework.domain.delivery import DeliveryState, Try
+from builder_framework.errors import BuilderError, LeadershipLostError, StaleWriteError
 from builder_framework.ports import DeliveryView, Readiness, Refusal, RequestPolicy
 from builder_framework.protocol import Phase, PushedImage, Reason, Report
 from tests.unit.builds_double import AUTH, BODY, USER, MemoryBuilds
@@ -427,6 +428,16 @@ def test_a_store_that_is_away_is_a_503(http: Any, builds: MemoryBuilds) -> None:
     assert int(answer.headers["Retry-After"]) > 0
     assert "dbpassword" not in answer.text
     assert "postgres" not in answer.text
+
+
+@pytest.mark.parametrize("failure", [LeadershipLostError("no"), StaleWriteError("no")])
+def test_who_asks_a_leader_that_was_replaced_is_told_to_ask_again(
+    http: Any, builds: MemoryBuilds, failure: BuilderError
+) -> None:
+    builds.failure = failure
+    answer = http.post(BUILDS, json=BODY, auth=AUTH)
+    assert (answer.status_code, answer.json["code"]) == (503, failure.code)
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_an_unexpected_error_is_a_500_without_internals(
