@@ -24,6 +24,9 @@ FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-un
 
 # Tests without a cluster share nothing; two processes wait for different things.
 PARALLEL := --numprocesses=auto --maxprocesses=4
+# The tests of one file after the other on one cluster, two files at the same time: most of it is
+# waiting, for the master's, the agents' and the engines' time-outs.
+TWO_CLUSTERS := --numprocesses=2 --dist=loadfile
 # Each of the 29 kinds of faults once, always the same; `make chaos` draws others.
 SHORT_CHAOS := --seed 7 --builds 30 --kills 29
 
@@ -62,14 +65,14 @@ test: bootstrap check ## lint, types, import contracts, every test, the real clu
 # All that `make test` does once everything is installed and checked.
 tests:
 	@$(VENV)/python -m pytest -m "not integration" $(PARALLEL) $(FLOOR)
-	@$(VENV)/python -m pytest -m integration
+	@$(VENV)/python -m pytest -m integration $(TWO_CLUSTERS)
 	@$(VENV)/python -m tests.chaos $(SHORT_CHAOS)
 
 unit: environment ## the tests that need no cluster: some minutes
 	@$(VENV)/python -m pytest -m "not integration" $(or $(ARGS),$(PARALLEL) $(FLOOR))
 
-integration: bootstrap ## the tests on a real cluster of their own
-	@$(VENV)/python -m pytest -m integration $(ARGS)
+integration: bootstrap ## the tests on real clusters of their own
+	@$(VENV)/python -m pytest -m integration $(or $(ARGS),$(TWO_CLUSTERS))
 
 registry-faults: bootstrap ## every fault at every request of a push to a real registry
 	@$(VENV)/python -m tests.integration.registry_faults

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import executor_image, httpclient, libmesos, samples
-from devcluster.config import ClusterConfig, Secrets
+from devcluster.config import ClusterConfig, Secrets, alone_with_the_cache
 from devcluster.daemon import Daemon, wait_until
 from devcluster.engine import Engine, find_program
 from devcluster.errors import ClusterError
@@ -87,7 +87,8 @@ class Cluster:
                     self._give_up_claim()
                 raise
             self.config.keep()
-            with ThreadPoolExecutor(max_workers=4) as pool:
+            # What is downloaded and made is shared with other clusters, which may start now, too.
+            with alone_with_the_cache(), ThreadPoolExecutor(max_workers=4) as pool:
                 tasks = self._start_all(pool, progress)
                 _first_error(tasks)
 

@@ -7,10 +7,13 @@ the state directory. Passwords are made once per state directory and kept there.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -176,6 +179,23 @@ def cache_directory() -> Path:
     """``$BUILDER_CACHE_DIR``, or ``~/.cache/builder-framework``."""
     chosen = os.environ.get("BUILDER_CACHE_DIR")
     return Path(chosen) if chosen else Path.home() / ".cache" / "builder-framework"
+
+
+@contextlib.contextmanager
+def alone_with_the_cache() -> Iterator[None]:
+    """Wait until nobody else on this machine fills the cache."""
+    directory = cache_directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    with locked(directory / "lock"):
+        yield
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Inside `with` nobody else has this file's lock, in no thread and no process."""
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def write_private(path: Path, text: str) -> None:

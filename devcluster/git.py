@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from devcluster import httpclient
-from devcluster.config import REPOSITORY, ClusterConfig, Credentials, write_private
+from devcluster.config import REPOSITORY, ClusterConfig, Credentials, locked, write_private
 from devcluster.daemon import Daemon, Service
 from devcluster.errors import ClusterError
 from devcluster.gitd import PRIVATE_MARK
@@ -114,7 +112,7 @@ class GitServer(Service):
         path = self._path(name)
         if not path.exists():
             raise ClusterError(f"there is no repository {name}; create it first")
-        with _locked(path / "devcluster.lock"):
+        with locked(path / "devcluster.lock"):
             parent = self._resolve(path, branch) or self._resolve(path, BRANCH)
             tree = self._write_tree(path, parent, files)
             parents = ["-p", parent] if parent else []
@@ -190,11 +188,3 @@ def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     fixed = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
     return {**kept, **AUTHOR, **fixed}
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Only one writer per repository at a time, across threads and processes."""
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -2,7 +2,8 @@
 
 It is started by the first test that asks for it and taken down after the last one. With
 ``BUILDER_TEST_KEEP=1`` it stays up, and the next run starts in a second. ``BUILDER_TEST_INDEX``
-chooses another subnet, so that two checkouts can test at the same time.
+chooses another subnet, so that two checkouts can test at the same time. Each of pytest-xdist's
+workers has a cluster of its own: the second one's index is the next.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from devcluster.config import REPOSITORY, ClusterConfig
 from devcluster.postgres import Postgres, free_port
 from devcluster.progress import Progress, Stopwatch, silent
 
-INDEX = int(os.environ.get("BUILDER_TEST_INDEX", "1"))
-STATE_DIR = REPOSITORY / ".devcluster-test"
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+INDEX = int(os.environ.get("BUILDER_TEST_INDEX", "1")) + WORKER
+STATE_DIR = REPOSITORY / (f".devcluster-test-{WORKER}" if WORKER else ".devcluster-test")
 
 
 def cluster_config() -> ClusterConfig:
