@@ -79,13 +79,17 @@ def plans(seed: int, count: int, longest: float) -> list[Plan]:
 
 
 class Restarter:
-    """Carries out plans, one after another on each agent, on all agents at once."""
+    """Carries out plans, one after another on each agent, on all agents at once.
+
+    `exits`: how often an agent ended by itself and was started again.
+    """
 
     def __init__(self, framework: Framework, cluster: Cluster, name: str) -> None:
         self._framework = framework
         self._cluster = cluster
         self._name = name
         self._git = threading.Lock()
+        self.exits = 0
 
     def run(self, todo: list[Plan]) -> list[Outcome]:
         """Every build's outcome, in the order of the plans."""
@@ -107,22 +111,37 @@ class Restarter:
             name = f"{self._name}-{plan.number}-{n}"
             builds.append(framework.submit(self._source(name, length), name, constraints=rack))
         for build_id in builds:
-            until(partial(self._is_at_work, build_id), "the build does not start", PATIENCE)
+            until(partial(self._is_at_work, agent, build_id), "it does not start", PATIENCE)
         time.sleep(plan.after)
         agent.kill()
         time.sleep(plan.away)
         agent.start()
-        return [Outcome(plan, self._end(build_id)) for build_id in builds]
+        return [Outcome(plan, self._end(agent, build_id)) for build_id in builds]
 
-    def _end(self, build_id: str) -> Json:
+    def _end(self, agent: Agent, build_id: str) -> Json:
         """The build when it is over, or as it is when it will not be."""
         with contextlib.suppress(AssertionError):
-            return self._framework.wait_end(build_id, PATIENCE)
+            until(partial(self._is_over, agent, build_id), "it does not end", PATIENCE)
         return self._framework.get(build_id)
 
-    def _is_at_work(self, build_id: str) -> bool:
+    def _is_over(self, agent: Agent, build_id: str) -> bool:
+        self._supervise(agent)
+        return self._framework.get(build_id)["state"] in TERMINAL
+
+    def _is_at_work(self, agent: Agent, build_id: str) -> bool:
+        self._supervise(agent)
         build = self._framework.get(build_id)
         return build["state"] == "RUNNING" or build["state"] in TERMINAL
+
+    def _supervise(self, agent: Agent) -> None:
+        """Play systemd: an agent ends itself when a container goes while it recovers.
+
+        It has asked `docker ps` by then, and `docker inspect` fails (Docker::ps in src/docker/
+        docker.cpp). Two agents on one engine make that likely.
+        """
+        if agent.daemon.pid is None:
+            self.exits += 1
+            agent.spawn()
 
     def _source(self, name: str, seconds: int) -> str:
         dockerfile = f"FROM {self._cluster.base_image}\nENV TEST={name}\nRUN sleep {seconds}\n"

@@ -165,11 +165,12 @@ def test_builds_survive_agents_that_are_killed_at_random(
     count = int(os.environ.get("AGENT_RESTARTS", "4"))
     longest = float(os.environ.get("AGENT_RESTARTS_AWAY", "10"))
     seed = int(os.environ.get("AGENT_RESTARTS_SEED") or random.randrange(10**6))  # noqa: S311
-    outcomes = Restarter(framework, cluster, name).run(plans(seed, count, longest))
+    restarter = Restarter(framework, cluster, name)
+    outcomes = restarter.run(plans(seed, count, longest))
     survived = sum(outcome.survived for outcome in outcomes)
     figures = (
         f"agent-restarts: seed={seed} restarts={count} builds={len(outcomes)} "
-        f"survived={survived} lost={len(outcomes) - survived}"
+        f"survived={survived} lost={len(outcomes) - survived} agent_exits={restarter.exits}"
     )
     table = "\n".join([HEADER, *(outcome.row() for outcome in outcomes), figures, ""])
     (cluster.config.state_dir / "agent-restarts.txt").write_text(table)
