@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 import warnings
 
 import pytest
 
 pytest_plugins = ["devcluster.pytest_plugin"]
+
+
+def pytest_configure() -> None:
+    """Who is told to end takes servers and clusters down first, as after Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)
