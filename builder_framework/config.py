@@ -218,10 +218,10 @@ class Settings(BaseModel):
     retry_backoff: Seconds = Field(
         2.0, description="Seconds before the second attempt; doubled for each further one."
     )
-    launch_patience: Seconds = Field(
+    launch_patience: Amount = Field(
         600.0,
         description="Seconds for which tasks that do not even start, one after the other, cost a "
-        "build none of its attempts: engines and agents come back.",
+        "build none of its attempts: engines and agents come back. 0: each costs one.",
     )
     staging_tag: str = Field(
         "builder-staging",

@@ -227,6 +227,13 @@ def test_an_engine_that_is_away_for_a_moment_costs_no_attempt() -> None:
     assert (lost.state, lost.failures) == (State.QUEUED, 1)
 
 
+def test_without_patience_every_launch_that_fails_counts() -> None:
+    retry = replace(POLICY.retry, launch_patience=0.0)
+    policy = replace(POLICY, retry=retry)
+    failure = ev.TaskNeverStarted(1, Reason.LAUNCH_FAILED, "no such image")
+    assert machine.step(staging(), failure, 20.0, policy).build.failures == 1
+
+
 def test_a_cancel_that_came_too_late_tells_the_truth() -> None:
     """The image is in the registry: saying CANCELLED would be a lie."""
     build = step(cancelling(), ev.TaskSucceeded(1, Report(digest="sha256:1"))).build
