@@ -25,7 +25,7 @@ class Kind(enum.Enum):
     GOOD = "RUN for n in 1 2 3; do echo line $n; done"
     TAGS = "RUN echo several tags"
     SLOW = "RUN for n in 1 2 3 4 5 6 7 8; do echo line $n; sleep 1; done"
-    LONG = "RUN echo it takes long; sleep 20"
+    LONG = "RUN echo it takes long; sleep 30"
     BAD = "RUN echo this goes wrong; exit 3"
     CANCELLED = "RUN echo to be cancelled; sleep 30"
 

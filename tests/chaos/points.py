@@ -27,7 +27,7 @@ from tests.chaos.evidence import frameworks_of, leftovers, of_order, undelivered
 from tests.chaos.orders import Kind, Order, provide, told
 from tests.chaos.parts import eventually
 from tests.chaos.verdict import Complaint, Fault, judge
-from tests.integration.harness import TERMINAL, Framework, Json
+from tests.integration.harness import TERMINAL, Framework, Json, until
 from tests.unit.receivers import Receiver, answers
 
 FIRST_PORT = 8200
@@ -85,8 +85,10 @@ class Life:
         self.framework.start()
         while self.order.build_id is None:
             self.order.submit(self.framework, time.time())
-        # From here on there is no news for a while: news would answer before anything is asked.
-        self.framework.wait_phase(self.order.build_id, "BUILDING")
+        build_id = self.order.build_id
+        # From its step's first line on there is no news for half a minute, and what was new before
+        # is acknowledged: news that an agent sends again would answer before anything is asked.
+        until(lambda: "it takes long" in self.framework.log(build_id), "its step does not begin")
         self.framework.end(signal.SIGKILL)
 
     def _until_over(self) -> None:
@@ -95,7 +97,7 @@ class Life:
         while build is None or build["state"] not in TERMINAL or not self.deaths:
             if time.monotonic() > deadline:
                 what = "the build is not over" if self.deaths else "the point was not reached"
-                self.trouble.append(what)
+                self.trouble.append(f"{what}: {self.framework.tail()}")
                 return
             self._revive()
             build = self._ask()

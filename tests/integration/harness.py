@@ -95,7 +95,7 @@ class Framework:
             )
 
     def wait_ready(self) -> None:
-        until(self.is_ready, f"the framework is not ready: {self._tail()}")
+        until(self.is_ready, f"the framework is not ready: {self.tail()}")
 
     def is_ready(self) -> bool:
         """Whether it leads: whoever follows is ready, too, but builds nothing."""
@@ -110,7 +110,8 @@ class Framework:
                 return checks
         return {}
 
-    def _tail(self) -> str:
+    def tail(self) -> str:
+        """The end of what it wrote."""
         return self.log_file.read_text()[-2000:] if self.log_file.exists() else ""
 
     def end(self, number: signal.Signals) -> int:
