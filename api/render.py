@@ -11,7 +11,7 @@ from builder_framework.domain import endpoints
 from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
 from builder_framework.domain.states import State
 from builder_framework.ports import BuildView, DeliveryView, Waiting
-from builder_framework.protocol import RegistryAuth
+from builder_framework.recipe import RegistryAuth
 from builder_framework.redact import MASK, Secret
 
 Json = dict[str, Any]
@@ -63,16 +63,16 @@ def request(asked: BuildRequest) -> Json:
     return {
         "source": {
             "git": {
-                "url": redactor.git_url(asked.git.url),
-                "ref": _text(asked.git.ref, redact),
-                "username": _text(asked.git.username, redact),
-                "password": _mask(asked.git.password),
+                "url": redactor.git_url(asked.source.git.url),
+                "ref": _text(asked.source.git.ref, redact),
+                "username": _text(asked.source.git.username, redact),
+                "password": _mask(asked.source.git.password),
             }
         },
-        "context": redact(asked.context),
-        "dockerfile": redact(asked.dockerfile),
-        "target": _text(asked.target, redact),
-        "build_args": {redact(k): redact(v) for k, v in asked.build_args.items()},
+        "context": redact(asked.recipe.context),
+        "dockerfile": redact(asked.recipe.dockerfile),
+        "target": _text(asked.recipe.target, redact),
+        "build_args": {redact(k): redact(v) for k, v in asked.recipe.build_args.items()},
         "images": [redact(image) for image in asked.images],
         "registry_auth": _registry_auth(asked.registry_auth, redact),
         "resources": {

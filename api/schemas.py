@@ -28,10 +28,10 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from api import strictjson
 from builder_framework import validate
 from builder_framework.domain import endpoints, offers
-from builder_framework.domain.model import BuildRequest, Constraint, GitSource, Resources
+from builder_framework.domain.model import BuildRequest, Constraint, Resources
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
-from builder_framework.protocol import RegistryAuth
+from builder_framework.recipe import GitSource, Recipe, RegistryAuth, Source
 from builder_framework.redact import Secret
 
 MAX_IMAGES = 20
@@ -250,11 +250,13 @@ class BuildBody(_Model):
         git, auth, asked = self.source.git, self.registry_auth, self.resources
         default = policy.default_resources
         return BuildRequest(
-            git=GitSource(
-                git.url,
-                git.ref,
-                git.username,
-                None if git.password is None else Secret(git.password),
+            source=Source(
+                GitSource(
+                    git.url,
+                    git.ref,
+                    git.username,
+                    None if git.password is None else Secret(git.password),
+                )
             ),
             images=tuple(self.images),
             timeout=_or(self.timeout, policy.default_timeout),
@@ -264,10 +266,12 @@ class BuildBody(_Model):
                 _or(asked.mem, default.mem),
                 _or(asked.disk, default.disk),
             ),
-            context=self.context,
-            dockerfile=self.dockerfile,
-            target=self.target,
-            build_args=dict(self.build_args),
+            recipe=Recipe(
+                context=self.context,
+                dockerfile=self.dockerfile,
+                target=self.target,
+                build_args=dict(self.build_args),
+            ),
             registry_auth=None
             if auth is None
             else RegistryAuth(auth.username, Secret(auth.password)),

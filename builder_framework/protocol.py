@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 
 from builder_framework import codec
 from builder_framework.errors import ProtocolError
+from builder_framework.recipe import Recipe, RegistryAuth, Source
 from builder_framework.redact import Secret
 
-VERSION = 2
+VERSION = 3
 
 MAX_REPORT_BYTES = 64 * 1024
 """Status updates are checkpointed by agent and master; keep them small."""
@@ -83,24 +84,6 @@ class EngineMode(str, enum.Enum):
 
 
 @dataclass(frozen=True)
-class GitSpec:
-    """Where the sources are. `ref` is a branch, tag or commit; None means the remote's HEAD."""
-
-    url: str
-    ref: str | None = None
-    username: str | None = None
-    password: Secret | None = None
-
-
-@dataclass(frozen=True)
-class RegistryAuth:
-    """Credentials for the registry of every image of the build."""
-
-    username: str
-    password: Secret
-
-
-@dataclass(frozen=True)
 class EngineSpec:
     """How the executor gets its engine; set by the operator, never by a request.
 
@@ -126,13 +109,10 @@ class BuildSpec:
 
     build_id: str
     attempt: int
-    git: GitSpec
+    source: Source
     images: tuple[str, ...]
     timeout: float
-    context: str = "."
-    dockerfile: str = "Dockerfile"
-    target: str | None = None
-    build_args: Mapping[str, str] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
     registry_auth: RegistryAuth | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     engine: EngineSpec = field(default_factory=EngineSpec)
@@ -144,7 +124,7 @@ class BuildSpec:
     def secrets(self) -> tuple[Secret, ...]:
         """Every secret of this build, for a Redactor."""
         auth = self.registry_auth
-        found = (self.git.password, auth.password if auth else None)
+        found = (*self.source.secrets(), auth.password if auth else None)
         return tuple(secret for secret in found if secret is not None)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder_framework.protocol import GitSpec, Reason
+from builder_framework.protocol import Reason
+from builder_framework.recipe import GitSource
 from executor import process
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
@@ -82,7 +83,7 @@ class Git:
 
     def __init__(
         self,
-        spec: GitSpec,
+        spec: GitSource,
         protocols: tuple[str, ...],
         workspace: Workspace,
         log: BuildLog,

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder_framework.protocol import RegistryAuth
+from builder_framework.recipe import RegistryAuth
 from builder_framework.validate import DOCKER_HUB, ImageReference
 from executor import process
 from executor.cancel import CancelToken

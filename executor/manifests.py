@@ -17,7 +17,8 @@ from http import HTTPStatus
 import requests
 from urllib3.exceptions import NameResolutionError
 
-from builder_framework.protocol import Reason, RegistryAuth
+from builder_framework.protocol import Reason
+from builder_framework.recipe import RegistryAuth
 from builder_framework.validate import DOCKER_HUB, ImageReference
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure

@@ -84,17 +84,17 @@ def check(spec: BuildSpec) -> Plan:
         if taken := [str(image) for image in staging if image in images]:
             _wrong(f"{taken[0]} is asked for as a result; builds are staged there")
     with _field("source.git.url"):
-        url = validate.git_url(spec.git.url, spec.git_protocols)
+        url = validate.git_url(spec.source.git.url, spec.git_protocols)
     with _field("source.git.ref"):
-        ref = None if spec.git.ref is None else validate.git_ref(spec.git.ref)
+        ref = None if spec.source.git.ref is None else validate.git_ref(spec.source.git.ref)
     with _field("context"):
-        context = validate.relative_path(spec.context, allow_root=True)
+        context = validate.relative_path(spec.recipe.context, allow_root=True)
     with _field("dockerfile"):
-        file = validate.relative_path(spec.dockerfile)
+        file = validate.relative_path(spec.recipe.dockerfile)
     with _field("target"):
-        target = None if spec.target is None else validate.target_stage(spec.target)
+        target = None if spec.recipe.target is None else validate.target_stage(spec.recipe.target)
     with _field("build_args"):
-        for name, value in spec.build_args.items():
+        for name, value in spec.recipe.build_args.items():
             validate.build_arg_name(name)
             validate.text_value(value)
     with _field("labels"):
@@ -234,7 +234,7 @@ class Pipeline:
 
     def _clone(self, plan: Plan) -> Checkout:
         git = Git(
-            replace(self.spec.git, url=plan.url, ref=plan.ref),
+            replace(self.spec.source.git, url=plan.url, ref=plan.ref),
             self.spec.git_protocols,
             self.workspace,
             self.log,
@@ -255,7 +255,7 @@ class Pipeline:
             plan.local,
             [image.registry for image in plan.images],
             plan.target,
-            self.spec.build_args,
+            self.spec.recipe.build_args,
             # The commit's time, not ours: the same commit then gives the same digest again.
             {
                 CREATED: checkout.committed,

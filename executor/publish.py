@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from builder_framework.protocol import PushedImage, Reason, RegistryAuth
+from builder_framework.protocol import PushedImage, Reason
+from builder_framework.recipe import RegistryAuth
 from builder_framework.validate import ImageReference
 from executor.cancel import CancelToken, Stopped
 from executor.failure import BuildFailure

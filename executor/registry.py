@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from builder_framework.protocol import Reason, RegistryAuth
+from builder_framework.protocol import Reason
+from builder_framework.recipe import RegistryAuth
 from builder_framework.validate import ImageReference
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure

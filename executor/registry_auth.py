@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.request import parse_http_list, parse_keqv_list
 
-from builder_framework.protocol import Reason, RegistryAuth
+from builder_framework.protocol import Reason
+from builder_framework.recipe import RegistryAuth
 from executor.failure import BuildFailure
 
 _CHALLENGE = re.compile(r"\b(?P<scheme>basic|bearer)\s+(?P<parameters>.*)", re.IGNORECASE)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import InvalidValueError
-from builder_framework.protocol import Phase, PushedImage, Reason, RegistryAuth
-from builder_framework.redact import Redactor, Secret
+from builder_framework.protocol import Phase, PushedImage, Reason
+from builder_framework.recipe import Recipe, RegistryAuth, Source
+from builder_framework.redact import Redactor
 
 # Crockford's base32: no letters that look like digits, and safe in URLs, shells, image tags and
 # Mesos ids (which refuse `/`, `\`, control characters, `.` and `..`: common/validation.cpp).
@@ -71,16 +72,6 @@ class Constraint:
 
 
 @dataclass(frozen=True)
-class GitSource:
-    """A git repository at a ref: branch, tag or commit; None is the remote's HEAD."""
-
-    url: str
-    ref: str | None = None
-    username: str | None = None
-    password: Secret | None = None
-
-
-@dataclass(frozen=True)
 class BuildRequest:
     """What somebody asked for, already validated; defaults are filled in.
 
@@ -89,15 +80,12 @@ class BuildRequest:
     surroundings fail it. `webhooks`: URLs that are told of this build's changes.
     """
 
-    git: GitSource
+    source: Source
     images: tuple[str, ...]
     timeout: float
     queue_ttl: float
     resources: Resources
-    context: str = "."
-    dockerfile: str = "Dockerfile"
-    target: str | None = None
-    build_args: Mapping[str, str] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
     registry_auth: RegistryAuth | None = None
     constraints: tuple[Constraint, ...] = ()
     priority: int = 0
@@ -108,7 +96,7 @@ class BuildRequest:
     def redactor(self) -> Redactor:
         """Masks this request's secrets."""
         auth = self.registry_auth
-        return Redactor([self.git.password, auth.password if auth else None])
+        return Redactor([*self.source.secrets(), auth.password if auth else None])
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,8 @@ def payload(build: Build, notice: Notice, at: float, sequence: int, link: str | 
         "owner": build.owner,
         "source": {
             "git": {
-                "url": redactor.git_url(build.request.git.url),
-                "ref": _optional(build.request.git.ref, redactor.text),
+                "url": redactor.git_url(build.request.source.git.url),
+                "ref": _optional(build.request.source.git.ref, redactor.text),
             }
         },
         "commit": _optional(build.result.commit, redactor.text),

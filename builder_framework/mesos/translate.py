@@ -18,7 +18,7 @@ from addict import Dict
 from builder_framework.cluster import ExecutorMessage, Launch, StatusUpdate
 from builder_framework.domain.model import Placement, Resources
 from builder_framework.domain.offers import Offer, Unavailability
-from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, GitSpec, encode_spec
+from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, encode_spec
 
 RawResource = Mapping[str, Any]
 """A Resource message of an offer, as it came."""
@@ -179,13 +179,10 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
     return BuildSpec(
         build_id=launch.build.id,
         attempt=launch.attempt.number,
-        git=GitSpec(request.git.url, request.git.ref, request.git.username, request.git.password),
+        source=request.source,
         images=request.images,
         timeout=request.timeout,
-        context=request.context,
-        dockerfile=request.dockerfile,
-        target=request.target,
-        build_args=request.build_args,
+        recipe=request.recipe,
         registry_auth=request.registry_auth,
         engine=template.engine,
         git_protocols=template.git_protocols,

@@ -30,7 +30,7 @@ def build_row(build: Build) -> dict[str, Any]:
         "phase": build.phase.value if build.phase else None,
         "reason": build.reason.value if build.reason else None,
         "message": text(build.message) if build.message else build.message,
-        "git_url": build.request.git.url,
+        "git_url": build.request.source.url,
         "request": _dump(build.request),
         "result": _dump(build.result),
         "stop": _dump(build.stop) if build.stop else None,

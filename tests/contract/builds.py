@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
-from builder_framework.domain.model import Build, BuildRequest, GitSource, Placement, Resources
+from builder_framework.domain.model import Build, BuildRequest, Placement, Resources
+from builder_framework.recipe import GitSource, Source
 
 POLICY = machine.MachinePolicy()
 PLACEMENT = Placement("agent", "host", "http://10.0.0.1:5051", 3, "executor", "framework")
@@ -12,7 +13,7 @@ PLACEMENT = Placement("agent", "host", "http://10.0.0.1:5051", 3, "executor", "f
 
 def build(name: str, *, git: str = "app", image: str = "app", owner: str = "me") -> Build:
     request = BuildRequest(
-        GitSource(f"https://git.example.org/{git}.git"),
+        Source(GitSource(f"https://git.example.org/{git}.git")),
         (f"registry.example.org/{image}:1",),
         timeout=60.0,
         queue_ttl=60.0,

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from builder_framework.domain.model import BuildRequest, GitSource, Resources
+from builder_framework.domain.model import BuildRequest, Resources
 from builder_framework.domain.notices import Announcer
 from builder_framework.domain.states import State
 from builder_framework.errors import ConflictError, InvalidInputError, NotFoundError
 from builder_framework.ports import Builds, Idempotency, ListQuery
 from builder_framework.protocol import Reason
+from builder_framework.recipe import GitSource, Source
 from tests.unit.builds_double import MemoryBuilds
 from tests.unit.recording import Bench
 
 REQUEST = BuildRequest(
-    GitSource("https://git.example.org/app.git"),
+    Source(GitSource("https://git.example.org/app.git")),
     ("registry.example.org/app:1",),
     timeout=600.0,
     queue_ttl=600.0,

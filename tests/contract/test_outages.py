@@ -11,10 +11,11 @@ import pytest
 
 from api import create_app
 from builder_framework.cluster import OffersReceived, StatusUpdate
-from builder_framework.domain.model import BuildRequest, GitSource, Resources
+from builder_framework.domain.model import BuildRequest, Resources
 from builder_framework.domain.states import State
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import Outcome, PushedImage, Report, encode_report
+from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
 from builder_framework.store.engine import PatientConnection
 from builder_framework.users import SingleUser
@@ -22,7 +23,7 @@ from tests.unit.recording import Bench, offer
 from tests.unit.waiting import until
 
 REQUEST = BuildRequest(
-    GitSource("https://git.example.org/app.git"),
+    Source(GitSource("https://git.example.org/app.git")),
     ("registry.example.org/app:1",),
     timeout=600.0,
     queue_ttl=600.0,

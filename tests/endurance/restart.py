@@ -18,12 +18,12 @@ from builder_framework.domain.model import (
     Build,
     BuildRequest,
     Constraint,
-    GitSource,
     Placement,
     Resources,
     new_build_id,
 )
-from builder_framework.protocol import Phase, RegistryAuth, Report
+from builder_framework.protocol import Phase, Report
+from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
 from builder_framework.store.base import Change
 from builder_framework.store.sql import SqlStore
@@ -41,7 +41,7 @@ def fill(store: SqlStore, framework: Framework, git: str, queued: int, running: 
     cluster = framework.cluster
     registry = cluster.registry
     request = BuildRequest(
-        GitSource(git),
+        Source(GitSource(git)),
         (f"{registry.address}/restart:1",),
         timeout=600.0,
         queue_ttl=86400.0,

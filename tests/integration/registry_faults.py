@@ -25,13 +25,12 @@ from builder_framework.protocol import (
     BuildSpec,
     EngineMode,
     EngineSpec,
-    GitSpec,
     LeaseAnswer,
     Outcome,
-    RegistryAuth,
     Report,
     decode_lease_request,
 )
+from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
 from devcluster import Cluster
 from devcluster.progress import Stopwatch
@@ -145,7 +144,7 @@ class Case:
         spec = BuildSpec(
             build_id=uuid.uuid4().hex[:16],
             attempt=1,
-            git=GitSpec("https://git.example/app.git"),
+            source=Source(GitSource("https://git.example/app.git")),
             images=tuple(f"{image}:{tag}" for tag in TAGS),
             timeout=60.0,
             registry_auth=RegistryAuth(registry.username, Secret(registry.password)),

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from builder_framework.domain.model import (
-    BuildRequest,
-    Constraint,
-    GitSource,
-    Placement,
-    Resources,
-)
-from builder_framework.protocol import Phase, PushedImage, Reason, RegistryAuth, Report
+from builder_framework.domain.model import BuildRequest, Constraint, Placement, Resources
+from builder_framework.protocol import Phase, PushedImage, Reason, Report
+from builder_framework.recipe import GitSource, Recipe, RegistryAuth, Source
 from builder_framework.redact import Secret
 
 # As `validate.text_value` lets them in: no NUL, which PostgreSQL could not store.
@@ -27,6 +22,14 @@ git_sources = st.builds(
     username=st.none() | names,
     password=st.none() | secrets,
 )
+sources = st.builds(Source, git=git_sources)
+recipes = st.builds(
+    Recipe,
+    context=names,
+    dockerfile=names,
+    target=st.none() | names,
+    build_args=st.dictionaries(names, texts, max_size=3),
+)
 resources = st.builds(
     Resources,
     cpus=st.integers(1, 80).map(lambda n: n / 10),
@@ -41,14 +44,14 @@ constraints = st.builds(
 )
 requests = st.builds(
     BuildRequest,
-    git=git_sources,
+    source=sources,
     images=st.lists(
         names.map(lambda name: f"registry.example.org/{name}:1"), min_size=1, max_size=3
     ).map(tuple),
     timeout=seconds,
     queue_ttl=seconds,
     resources=resources,
-    build_args=st.dictionaries(names, texts, max_size=3),
+    recipe=recipes,
     registry_auth=st.none() | st.builds(RegistryAuth, username=names, password=secrets),
     constraints=st.lists(constraints, max_size=2).map(tuple),
     priority=st.integers(-5, 5),

@@ -116,7 +116,7 @@ def test_a_request_comes_back_as_it_was_sent(body: dict[str, Any]) -> None:
     asked = schemas.parse_build(document, POLICY, problems).to_request(POLICY)
     assert render.request(asked) == filled(body)
     password = body["source"]["git"].get("password")
-    assert asked.git.password == (None if password is None else Secret(password))
+    assert asked.source.git.password == (None if password is None else Secret(password))
     if "registry_auth" in body:
         assert asked.registry_auth is not None
         assert asked.registry_auth.password.reveal() == body["registry_auth"]["password"]

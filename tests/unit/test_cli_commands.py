@@ -115,7 +115,7 @@ def test_every_flag_becomes_its_field(
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     request = builds.get(only_build(builds)).build.request
-    assert request.git.password == Secret("gitcanary")
+    assert request.source.git.password == Secret("gitcanary")
     assert request.registry_auth is not None
     assert request.registry_auth.password == Secret("regcanary")
     shown = json.loads(result.stdout)

@@ -16,7 +16,6 @@ import pytest
 
 from builder_framework.protocol import (
     BuildSpec,
-    GitSpec,
     LeaseAnswer,
     Outcome,
     Phase,
@@ -29,6 +28,7 @@ from builder_framework.protocol import (
     log_file_name,
     result_file_name,
 )
+from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
 from executor import task as task_module
 from executor.agent import BuildExecutor, Settings
@@ -42,7 +42,7 @@ from tests.unit.waiting import until
 SPEC = BuildSpec(
     build_id="b",
     attempt=1,
-    git=GitSpec("https://host.example/x.git", password=Secret("canary-s3cret")),
+    source=Source(GitSource("https://host.example/x.git", password=Secret("canary-s3cret"))),
     images=("app:1",),
     timeout=60.0,
 )
@@ -89,7 +89,7 @@ class FakePipeline:
 
 
 def data(mode: str) -> bytes:
-    return encode_spec(BuildSpec(mode, SPEC.attempt, SPEC.git, SPEC.images, SPEC.timeout))
+    return encode_spec(BuildSpec(mode, SPEC.attempt, SPEC.source, SPEC.images, SPEC.timeout))
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from builder_framework.protocol import GitSpec, Reason
+from builder_framework.protocol import Reason
+from builder_framework.recipe import GitSource
 from builder_framework.redact import Secret
 from devcluster.gitd import GitServer
 from executor.cancel import CancelToken, Stop, Stopped
@@ -101,7 +102,7 @@ class Result:
 
 def check_out(
     tmp_path: Path,
-    spec: GitSpec,
+    spec: GitSource,
     protocols: tuple[str, ...] = PROTOCOLS,
     token: CancelToken | None = None,
 ) -> Result:
@@ -143,7 +144,7 @@ def test_a_ref_becomes_its_commit(
     tmp_path: Path, repository: Repository, ref: str | None, commit: str
 ) -> None:
     """A branch wins over a tag of its name, an annotated tag is peeled, `.git` is gone."""
-    result = check_out(tmp_path, GitSpec(repository.url, ref))
+    result = check_out(tmp_path, GitSource(repository.url, ref))
     assert result.checkout.commit == repository.commits[commit]
     assert result.checkout.subject == f"commit {commit}"
     assert result.heard == [repository.commits[commit]]
@@ -157,14 +158,14 @@ def test_a_commit_is_found_by_its_beginning(
     tmp_path: Path, repository: Repository, name: str, length: int
 ) -> None:
     commit = repository.commits[name]
-    result = check_out(tmp_path, GitSpec(repository.url, commit[:length]))
+    result = check_out(tmp_path, GitSource(repository.url, commit[:length]))
     assert (result.checkout.commit, result.content) == (commit, name)
 
 
 @pytest.mark.parametrize("ref", ["nope", "refs/heads/nope", "0" * 40, "0123456", "f" * 64, "main2"])
 def test_a_missing_ref_is_told(tmp_path: Path, repository: Repository, ref: str) -> None:
     with pytest.raises(BuildFailure) as caught:
-        check_out(tmp_path, GitSpec(repository.url, ref))
+        check_out(tmp_path, GitSource(repository.url, ref))
     assert caught.value.reason is Reason.GIT_REF_NOT_FOUND
     assert ref in caught.value.message
 
@@ -172,7 +173,7 @@ def test_a_missing_ref_is_told(tmp_path: Path, repository: Repository, ref: str)
 def test_a_tree_is_no_commit(tmp_path: Path, repository: Repository) -> None:
     git(repository.path, "tag", "-f", "tree", f"{repository.commits['first']}^{{tree}}")
     with pytest.raises(BuildFailure) as caught:
-        check_out(tmp_path, GitSpec(repository.url, "tree"))
+        check_out(tmp_path, GitSource(repository.url, "tree"))
     assert caught.value.reason is Reason.GIT_REF_NOT_FOUND
 
 
@@ -183,7 +184,7 @@ def test_only_what_is_needed_is_fetched(
     calls = wrap_git(tmp_path, monkeypatch)
     for ref in ("main", repository.commits["first"]):
         calls.write_text("")
-        check_out(tmp_path, GitSpec(f"{server}/app.git", ref))
+        check_out(tmp_path, GitSource(f"{server}/app.git", ref))
         fetches = [line for line in calls.read_text().splitlines() if " fetch " in line]
         assert len(fetches) == 1
         assert "--depth=1" in fetches[0]
@@ -210,7 +211,7 @@ def test_the_password_is_used_and_shows_nowhere(
 ) -> None:
     """Not in argv, environment, .git/config or log, and in no file afterwards."""
     calls = wrap_git(tmp_path, monkeypatch)
-    spec = GitSpec(f"{server}/private.git", "main", USER, Secret(PASSWORD))
+    spec = GitSource(f"{server}/private.git", "main", USER, Secret(PASSWORD))
     result = check_out(tmp_path, spec)
     assert result.checkout.commit == repository.commits["third"]
     assert "fetch" in calls.read_text()
@@ -227,7 +228,7 @@ def test_the_password_is_used_and_shows_nowhere(
 
 def test_the_password_goes_to_its_own_host_only(tmp_path: Path, server: str) -> None:
     """What git asks for another host is not answered."""
-    spec = GitSpec(f"{server}/private.git", None, USER, Secret(PASSWORD))
+    spec = GitSource(f"{server}/private.git", None, USER, Secret(PASSWORD))
     with workspace(tmp_path, tmp_path) as space:
         log = BuildLog(tmp_path / "log")
         token = CancelToken()
@@ -278,14 +279,14 @@ def test_refusals_over_http(
 ) -> None:
     secret = Secret(password) if password else None
     with pytest.raises(BuildFailure) as caught:
-        check_out(tmp_path, GitSpec(f"{server}/{path}", None, username, secret))
+        check_out(tmp_path, GitSource(f"{server}/{path}", None, username, secret))
     assert caught.value.reason is reason
     assert password is None or password not in caught.value.message
 
 
 def test_a_dead_server_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(BuildFailure) as caught:
-        check_out(tmp_path, GitSpec("http://127.0.0.1:1/x.git"))
+        check_out(tmp_path, GitSource("http://127.0.0.1:1/x.git"))
     assert caught.value.reason is Reason.GIT_UNREACHABLE
     assert caught.value.transient
     assert (tmp_path / "build.log").read_text().count("Trying again in") == 2
@@ -293,7 +294,7 @@ def test_a_dead_server_is_unreachable(tmp_path: Path) -> None:
 
 def test_a_missing_file_repository(tmp_path: Path) -> None:
     with pytest.raises(BuildFailure) as caught:
-        check_out(tmp_path, GitSpec(f"file://{tmp_path}/nope"))
+        check_out(tmp_path, GitSource(f"file://{tmp_path}/nope"))
     assert caught.value.reason is Reason.GIT_REPOSITORY_NOT_FOUND
 
 
@@ -335,7 +336,7 @@ HOSTILE_URLS = [
 def test_hostile_refs_are_only_refs(tmp_path: Path, repository: Repository, ref: str) -> None:
     """Even unvalidated, as here, a ref is never an option, a command or a second ref."""
     with pytest.raises(BuildFailure) as caught:
-        check_out(tmp_path, GitSpec(repository.url, ref.replace("CANARY", f"{tmp_path}/canary")))
+        check_out(tmp_path, GitSource(repository.url, ref.replace("CANARY", f"{tmp_path}/canary")))
     assert caught.value.reason in (Reason.GIT_REF_NOT_FOUND, Reason.GIT_FAILED)
     assert not list(tmp_path.rglob("*canary*"))
 
@@ -345,7 +346,7 @@ def test_hostile_urls_run_nothing(tmp_path: Path, url: str) -> None:
     """Even unvalidated, as here, a URL is never an option, a helper or a forbidden protocol."""
     protocols = ("https", "ssh")
     with pytest.raises(BuildFailure):
-        check_out(tmp_path, GitSpec(url.replace("CANARY", f"{tmp_path}/canary")), protocols)
+        check_out(tmp_path, GitSource(url.replace("CANARY", f"{tmp_path}/canary")), protocols)
     assert not list(tmp_path.rglob("*canary*"))
 
 
@@ -355,7 +356,7 @@ def test_files_need_to_be_allowed(
 ) -> None:
     for url in (repository.url, str(repository.path)):
         with pytest.raises(BuildFailure):
-            check_out(tmp_path, GitSpec(url), protocols)
+            check_out(tmp_path, GitSource(url), protocols)
 
 
 def test_the_users_own_configuration_is_not_read(
@@ -376,7 +377,7 @@ def test_the_users_own_configuration_is_not_read(
     monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
     monkeypatch.setenv("GIT_CONFIG_KEY_0", "core.hooksPath")
     monkeypatch.setenv("GIT_CONFIG_VALUE_0", f"{home}/hooks")
-    assert check_out(tmp_path, GitSpec(repository.url)).content == "third"
+    assert check_out(tmp_path, GitSource(repository.url)).content == "third"
     assert not canary.exists()
 
 
@@ -385,7 +386,7 @@ def test_a_slow_clone_is_stopped_at_once(tmp_path: Path, server: str) -> None:
     timer = threading.Timer(0.5, token.cancel, (Stop.KILL, 3.0))
     timer.start()
     with pytest.raises(Stopped):
-        check_out(tmp_path, GitSpec(f"{server}/slow/30/app.git"), token=token)
+        check_out(tmp_path, GitSource(f"{server}/slow/30/app.git"), token=token)
     timer.join()
     assert [path.name for path in tmp_path.iterdir()] == ["build.log"]
 
@@ -494,7 +495,7 @@ def test_a_server_that_comes_back(tmp_path: Path, repository: Repository, server
     with Flaky((host, int(port))) as flaky:
         threading.Thread(target=flaky.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{flaky.server_address[1]}/app.git"
-        result = check_out(tmp_path, GitSpec(url, "main"))
+        result = check_out(tmp_path, GitSource(url, "main"))
         flaky.shutdown()
     assert result.checkout.commit == repository.commits["third"]
     assert result.log.count("Trying again in") == 2

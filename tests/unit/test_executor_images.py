@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from builder_framework.protocol import Reason, RegistryAuth
+from builder_framework.protocol import Reason
+from builder_framework.recipe import RegistryAuth
 from builder_framework.redact import Secret
 from builder_framework.validate import DOCKER_HUB, image_reference
 from executor.cancel import CancelToken

@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from builder_framework.protocol import Reason, RegistryAuth
+from builder_framework.protocol import Reason
+from builder_framework.recipe import RegistryAuth
 from builder_framework.redact import Secret
 from builder_framework.validate import image_reference
 from executor.cancel import CancelToken, Stop, Stopped

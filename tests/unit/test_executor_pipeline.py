@@ -16,17 +16,16 @@ import pytest
 
 from builder_framework.protocol import (
     BuildSpec,
-    GitSpec,
     LeaseAnswer,
     LeaseRequest,
     Outcome,
     Phase,
     PushedImage,
     Reason,
-    RegistryAuth,
     Report,
     decode_lease_request,
 )
+from builder_framework.recipe import GitSource, Recipe, RegistryAuth, Source
 from builder_framework.redact import Secret
 from builder_framework.validate import ImageReference
 from executor import pipeline as pipeline_module
@@ -182,7 +181,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     spec = BuildSpec(
         build_id="b",
         attempt=1,
-        git=GitSpec(f"file://{repository}"),
+        source=Source(GitSource(f"file://{repository}")),
         images=("registry.example:5000/app:1", "registry.example:5000/app:2"),
         timeout=30.0,
         registry_auth=RegistryAuth("pusher", PASSWORD),
@@ -268,15 +267,15 @@ def test_the_image_says_where_it_is_from(bench: Bench) -> None:
     [
         ({"images": ()}, "images"),
         ({"images": ("App",)}, "images"),
-        ({"git": GitSpec("ext::sh")}, "source.git.url"),
-        ({"git": GitSpec("https://u:p@h/x")}, "source.git.url"),
+        ({"source": Source(GitSource("ext::sh"))}, "source.git.url"),
+        ({"source": Source(GitSource("https://u:p@h/x"))}, "source.git.url"),
         ({"git_protocols": ("https",)}, "source.git.url"),
-        ({"git": GitSpec("file:///x", "--upload-pack=x")}, "source.git.ref"),
-        ({"context": "../x"}, "context"),
-        ({"dockerfile": "/etc/passwd"}, "dockerfile"),
-        ({"target": "-x"}, "target"),
-        ({"build_args": {"A-B": "x"}}, "build_args"),
-        ({"build_args": {"A": "\0"}}, "build_args"),
+        ({"source": Source(GitSource("file:///x", "--upload-pack=x"))}, "source.git.ref"),
+        ({"recipe": Recipe(context="../x")}, "context"),
+        ({"recipe": Recipe(dockerfile="/etc/passwd")}, "dockerfile"),
+        ({"recipe": Recipe(target="-x")}, "target"),
+        ({"recipe": Recipe(build_args={"A-B": "x"})}, "build_args"),
+        ({"recipe": Recipe(build_args={"A": "\0"})}, "build_args"),
         ({"labels": {"=": "x"}}, "labels"),
         ({"staging_tag": "{build}:x"}, "staging_tag"),
         ({"staging_tag": "2"}, "staging_tag"),
@@ -294,7 +293,11 @@ def test_a_spec_is_checked_again(bench: Bench, changes: dict[str, Any], field_na
 
 def test_a_spec_is_normalised(bench: Bench) -> None:
     plan = check(
-        replace(bench.spec, images=("app", "docker.io/library/app:latest"), context="./a/")
+        replace(
+            bench.spec,
+            images=("app", "docker.io/library/app:latest"),
+            recipe=Recipe(context="./a/"),
+        )
     )
     assert [str(image) for image in plan.images] == ["docker.io/library/app:latest"]
     assert plan.context == "a"
@@ -317,7 +320,7 @@ def failing(reason: Reason) -> Callable[..., Any]:
 
 
 def test_a_failing_clone(bench: Bench) -> None:
-    report = bench.run(git=GitSpec(bench.spec.git.url, "nope"))
+    report = bench.run(source=Source(GitSource(bench.spec.source.git.url, "nope")))
     assert (report.reason, report.phase) == (Reason.GIT_REF_NOT_FOUND, Phase.CLONING)
     assert set(report.timings) == {"cloning", "total"}
 
@@ -626,8 +629,8 @@ def test_an_engine_that_dies_while_pushing_is_the_cause(bench: Bench) -> None:
 
 
 def test_a_missing_dockerfile_and_context(bench: Bench) -> None:
-    assert bench.run(dockerfile="nope").reason is Reason.DOCKERFILE_INVALID
-    assert bench.run(context="nope").reason is Reason.CONTEXT_INVALID
+    assert bench.run(recipe=Recipe(dockerfile="nope")).reason is Reason.DOCKERFILE_INVALID
+    assert bench.run(recipe=Recipe(context="nope")).reason is Reason.CONTEXT_INVALID
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from builder_framework.protocol import Reason, RegistryAuth
+from builder_framework.protocol import Reason
+from builder_framework.recipe import RegistryAuth
 from builder_framework.redact import Secret
 from builder_framework.validate import image_reference
 from executor.cancel import CancelToken, Stop, Stopped

@@ -16,9 +16,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.effects import CollectLog, Kill, Launch, ShutdownExecutor
-from builder_framework.domain.model import Build, BuildRequest, GitSource, Placement, Resources
+from builder_framework.domain.model import Build, BuildRequest, Placement, Resources
 from builder_framework.domain.states import ON_AGENT, TERMINAL, State
 from builder_framework.protocol import Outcome, Phase, Reason, Report
+from builder_framework.recipe import GitSource, Source
 from builder_framework.store import rows
 from tests.unit import strategies
 
@@ -26,7 +27,7 @@ POLICY = machine.MachinePolicy()
 EVENTS = typing.get_args(ev.Event)
 PLACEMENT = Placement("agent", "host", "http://10.0.0.1:5051", 0, "executor", "framework")
 REQUEST = BuildRequest(
-    GitSource("https://git.example.org/app.git"),
+    Source(GitSource("https://git.example.org/app.git")),
     ("registry.example.org/app:1",),
     timeout=100.0,
     queue_ttl=1000.0,

@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.delivery import Delivery
-from builder_framework.domain.model import Build, BuildRequest, GitSource, Placement, Resources
+from builder_framework.domain.model import Build, BuildRequest, Placement, Resources
 from builder_framework.domain.notices import Announcer, Notice, no_notices, payload, story
-from builder_framework.protocol import Phase, Reason, RegistryAuth, Report
+from builder_framework.protocol import Phase, Reason, Report
+from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
 
 POLICY = machine.MachinePolicy()
 PLACEMENT = Placement("agent", "host", "http://10.0.0.1:5051", 0, "executor", "framework")
 REQUEST = BuildRequest(
-    GitSource("https://git.example.org/app.git", "main"),
+    Source(GitSource("https://git.example.org/app.git", "main")),
     ("registry.example.org/app:1",),
     timeout=100.0,
     queue_ttl=1000.0,
@@ -144,7 +145,7 @@ def test_secrets_are_not_told() -> None:
     git = GitSource("https://git.example.org/app.git", "s3cr3t-ref", "ann", Secret("s3cr3t"))
     request = replace(
         REQUEST,
-        git=git,
+        source=Source(git),
         registry_auth=RegistryAuth("ann", Secret("passw0rd")),
         labels={"note": "passw0rd"},
     )
@@ -165,7 +166,7 @@ def test_the_largest_build_is_told_in_less_than_20_kilobytes() -> None:
     )
     request = replace(
         REQUEST,
-        git=GitSource(f"https://git.example.org/{'a' * 2020}", "ä" * 127),
+        source=Source(GitSource(f"https://git.example.org/{'a' * 2020}", "ä" * 127)),
         images=images,
         labels={f"k{number}": "x" * 300 for number in range(100)},
     )

@@ -11,23 +11,17 @@ from hypothesis import strategies as st
 from builder_framework import codec, protocol
 from builder_framework.domain import model
 from builder_framework.errors import InvalidValueError, ProtocolError
-from builder_framework.protocol import BuildSpec, GitSpec
+from builder_framework.protocol import BuildSpec
 from tests.unit import strategies
 
 specs = st.builds(
     BuildSpec,
     build_id=strategies.names,
     attempt=st.integers(1, 99),
-    git=st.builds(
-        GitSpec,
-        url=strategies.names,
-        ref=st.none() | strategies.names,
-        username=st.none() | strategies.names,
-        password=st.none() | strategies.secrets,
-    ),
+    source=strategies.sources,
     images=st.lists(strategies.names, min_size=1, max_size=3).map(tuple),
     timeout=strategies.seconds,
-    build_args=st.dictionaries(strategies.names, strategies.texts, max_size=3),
+    recipe=strategies.recipes,
 )
 
 
@@ -66,7 +60,13 @@ def test_foreign_task_ids_are_refused(text: str) -> None:
         model.parse_task_id(text)
 
 
-GOOD = {"build_id": "b", "attempt": 1, "git": {"url": "u"}, "images": ["i"], "timeout": 1.5}
+GOOD = {
+    "build_id": "b",
+    "attempt": 1,
+    "source": {"git": {"url": "u"}},
+    "images": ["i"],
+    "timeout": 1.5,
+}
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,11 @@ GOOD = {"build_id": "b", "attempt": 1, "git": {"url": "u"}, "images": ["i"], "ti
         ({"attempt": "1"}, "BuildSpec.attempt: expected int"),
         ({"attempt": True}, "BuildSpec.attempt: expected int"),
         ({"images": "i"}, "BuildSpec.images: expected a list"),
-        ({"git": {}}, "missing field 'url'"),
-        ({"git": {"url": "u", "password": 5}}, "BuildSpec.git.password: expected a string"),
+        ({"source": {"git": {}}}, "missing field 'url'"),
+        (
+            {"source": {"git": {"url": "u", "password": 5}}},
+            "BuildSpec.source.git.password: expected a string",
+        ),
         ({"version": 99}, "protocol version 99"),
     ],
 )

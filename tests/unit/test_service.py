@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder_framework.cluster import Disconnected, ExecutorMessage, OffersReceived, StatusUpdate
-from builder_framework.domain.model import BuildRequest, Constraint, GitSource, Resources
+from builder_framework.domain.model import BuildRequest, Constraint, Resources
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     CallError,
@@ -31,13 +31,14 @@ from builder_framework.protocol import (
     encode_lease,
     encode_report,
 )
+from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
 from builder_framework.service.desk import LoopPolicy
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer
 from tests.unit.waiting import until
 
 REQUEST = BuildRequest(
-    GitSource("https://git.example.org/app.git"),
+    Source(GitSource("https://git.example.org/app.git")),
     ("registry.example.org/app:1",),
     timeout=600.0,
     queue_ttl=600.0,
@@ -131,8 +132,8 @@ def test_the_log_tells_each_change_and_no_secret(
 ) -> None:
     caplog.set_level("INFO")
     bench.subscribe()
-    git = replace(REQUEST.git, username="ann", password=Secret("git-canary"))
-    view = submit(bench, git=git)
+    git = replace(REQUEST.source.git, username="ann", password=Secret("git-canary"))
+    view = submit(bench, source=Source(git))
     bench.service.post(OffersReceived((offer(),)))
     bench.cluster.wait_for("launch")
     failed = Report(

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from builder_framework.cluster import Launch, StatusUpdate
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
-from builder_framework.domain.model import BuildRequest, GitSource, Placement, Resources
+from builder_framework.domain.model import BuildRequest, Placement, Resources
 from builder_framework.domain.offers import Unavailability
 from builder_framework.mesos import translate
-from builder_framework.protocol import EngineMode, EngineSpec, RegistryAuth, decode_spec
+from builder_framework.protocol import EngineMode, EngineSpec, decode_spec
+from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
 from executor.checkpoint import CHECKPOINTS
 
@@ -140,7 +141,7 @@ def test_reserved_resources_are_used_first_and_named_as_they_came() -> None:
 
 def launch() -> Launch:
     request = BuildRequest(
-        GitSource("https://git.example.org/app.git", "main", "ann", Secret("git-canary")),
+        Source(GitSource("https://git.example.org/app.git", "main", "ann", Secret("git-canary"))),
         ("registry.example.org/app:1",),
         timeout=60.0,
         queue_ttl=60.0,
@@ -172,7 +173,7 @@ def task(**changes: Any) -> dict[str, Any]:
 def test_secrets_are_in_the_tasks_data_and_nowhere_else() -> None:
     info = task()
     spec = decode_spec(base64.b64decode(info.pop("data")))
-    assert spec.git.password == Secret("git-canary")
+    assert spec.source.git.password == Secret("git-canary")
     assert spec.registry_auth == RegistryAuth("ann", Secret("registry-canary"))
     assert "canary" not in json.dumps(info)
     assert "data" not in info["executor"]

@@ -18,10 +18,11 @@ import pytest
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try
-from builder_framework.domain.model import Build, BuildRequest, GitSource, Resources
+from builder_framework.domain.model import Build, BuildRequest, Resources
 from builder_framework.domain.notices import Announcer
 from builder_framework.errors import BuilderError, StoreUnavailableError
 from builder_framework.ports import DeliveryView
+from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
 from builder_framework.service import webhooks as module
 from builder_framework.service.post import Limits, Poster
@@ -37,7 +38,7 @@ from tests.unit.waiting import until
 KEY = b"k" * 32
 SECRET = Secret(f"whsec_{base64.b64encode(KEY).decode()}")
 REQUEST = BuildRequest(
-    GitSource("https://git.example.org/app.git"),
+    Source(GitSource("https://git.example.org/app.git")),
     ("registry.example.org/app:1",),
     timeout=600.0,
     queue_ttl=600.0,

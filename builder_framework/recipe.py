@@ -1,0 +1,62 @@
+"""What is built from what: values that API, database, wire and executor share. Pure, stdlib only.
+
+Each has passed `validate`; the executor checks them again, because they came over the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from builder_framework.redact import Secret
+
+
+@dataclass(frozen=True)
+class GitSource:
+    """A git repository at a ref: branch, tag or commit; None is the remote's HEAD."""
+
+    url: str
+    ref: str | None = None
+    username: str | None = None
+    password: Secret | None = None
+
+    def secrets(self) -> Iterator[Secret | None]:
+        """Every credential."""
+        yield self.password
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the build context comes from: exactly one of these."""
+
+    git: GitSource
+
+    @property
+    def url(self) -> str:
+        """Where it is, for lists and links."""
+        return self.git.url
+
+    def secrets(self) -> Iterator[Secret | None]:
+        """Every credential."""
+        yield from self.git.secrets()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the image is built: the Dockerfile, and what it is given.
+
+    `context`: directory of the source; `dockerfile`: a file of the context or the source.
+    """
+
+    context: str = "."
+    dockerfile: str = "Dockerfile"
+    target: str | None = None
+    build_args: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RegistryAuth:
+    """Credentials for the registry of every image of the build."""
+
+    username: str
+    password: Secret
