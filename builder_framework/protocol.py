@@ -10,12 +10,13 @@ Both sides refuse another `VERSION` and unknown fields; change VERSION when a fi
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import unquote, urlsplit
 
 from builder_framework import codec
 from builder_framework.errors import ProtocolError
-from builder_framework.recipe import Recipe, RegistryAuth, Source
+from builder_framework.recipe import Logins, Output, Recipe, Source
 from builder_framework.redact import Secret
 
 VERSION = 3
@@ -88,12 +89,24 @@ class EngineSpec:
     """How the executor gets its engine; set by the operator, never by a request.
 
     `cache_keep_mb`: MiB of build cache that may stay in an engine of the executor's own.
+    `authorities`: PEM of certificate authorities that are trusted beside the system's, by engine,
+    git and our own requests. `proxies`: `http_proxy`, `https_proxy`, `no_proxy`, for all of them
+    and, as the predefined build arguments, for RUN.
     """
 
     mode: EngineMode = EngineMode.NESTED
     insecure_registries: tuple[str, ...] = ()
     registry_mirrors: tuple[str, ...] = ()
     cache_keep_mb: int = 20480
+    authorities: str | None = None
+    proxies: Mapping[str, Secret] = field(default_factory=dict)
+
+    def secrets(self) -> Iterator[Secret]:
+        """The passwords in the URLs of proxies."""
+        for url in self.proxies.values():
+            password = urlsplit(url.reveal()).password
+            if password is not None:
+                yield Secret(unquote(password))
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,7 @@ class BuildSpec:
     """Everything an executor needs for one attempt. `timeout` in seconds, from its first phase.
 
     `git_protocols`: the URL schemes the operator allows, checked again by the executor.
-    `images`: full references, each to be pushed. `labels`: image labels. `staging_tag`: the tag of
+    `images`: full references, each to be pushed. `staging_tag`: the tag of
     `images[0]`'s repository under which the image is pushed before it may have its real tags.
     `pinned`: the manifest digest that an earlier attempt was about to publish; if the registry has
     it, this attempt publishes that one and builds nothing.
@@ -113,8 +126,8 @@ class BuildSpec:
     images: tuple[str, ...]
     timeout: float
     recipe: Recipe = field(default_factory=Recipe)
-    registry_auth: RegistryAuth | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    output: Output = field(default_factory=Output)
+    logins: Logins = field(default_factory=Logins)
     engine: EngineSpec = field(default_factory=EngineSpec)
     git_protocols: tuple[str, ...] = ("https", "ssh")
     staging_tag: str = "builder-staging"
@@ -123,8 +136,12 @@ class BuildSpec:
 
     def secrets(self) -> tuple[Secret, ...]:
         """Every secret of this build, for a Redactor."""
-        auth = self.registry_auth
-        found = (*self.source.secrets(), auth.password if auth else None)
+        found = (
+            *self.source.secrets(),
+            *self.recipe.all_secrets(),
+            *self.logins.secrets(),
+            *self.engine.secrets(),
+        )
         return tuple(secret for secret in found if secret is not None)
 
 

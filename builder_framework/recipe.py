@@ -5,6 +5,7 @@ Each has passed `validate`; the executor checks them again, because they came ov
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -41,22 +42,118 @@ class Source:
         yield from self.git.secrets()
 
 
+class RunNetwork(str, enum.Enum):
+    """What RUN instructions see of the network; `host` is the executor's own."""
+
+    DEFAULT = "default"
+    NONE = "none"
+    HOST = "host"
+
+
+class Provenance(str, enum.Enum):
+    """How much of a SLSA provenance attestation is made (BuildKit's `mode`)."""
+
+    NONE = "none"
+    MIN = "min"
+    MAX = "max"
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How the image is built: the Dockerfile, and what it is given.
 
     `context`: directory of the source; `dockerfile`: a file of the context or the source.
+    `secrets`: by the id of `RUN --mount=type=secret`; `ssh`: private keys by the id of
+    `RUN --mount=type=ssh`. `pull`: ask registries for newer base images. `add_hosts`: addresses by
+    name. `shm_size`: MiB of /dev/shm in RUN. `platforms`: such as `linux/arm64`; none means the
+    engine's own.
     """
 
     context: str = "."
     dockerfile: str = "Dockerfile"
     target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    ssh: Mapping[str, Secret] = field(default_factory=dict)
+    no_cache: bool = False
+    pull: bool = False
+    add_hosts: Mapping[str, str] = field(default_factory=dict)
+    shm_size: int | None = None
+    network: RunNetwork = RunNetwork.DEFAULT
+    platforms: tuple[str, ...] = ()
+
+    def all_secrets(self) -> Iterator[Secret | None]:
+        """Every value that must not be seen."""
+        yield from self.secrets.values()
+        yield from self.ssh.values()
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the image says of itself, beside its content.
+
+    `standard_labels`: OCI's own labels and annotations, from source and base image. `timestamp`:
+    what the image's times are set to: `source` (the commit's), `zero`, or seconds since the epoch;
+    None leaves them. `sbom`, `provenance`: attestations beside the image.
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    standard_labels: bool = True
+    timestamp: str | None = None
+    sbom: bool = False
+    provenance: Provenance = Provenance.NONE
 
 
 @dataclass(frozen=True)
 class RegistryAuth:
-    """Credentials for the registry of every image of the build."""
+    """A user of a registry and its password."""
 
     username: str
     password: Secret
+
+
+class LoginUse(str, enum.Enum):
+    """What a login is for: base images and caches, the push, or all of it."""
+
+    PULL = "pull"
+    PUSH = "push"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class RegistryLogin:
+    """Who the build is to one registry (`host[:port]`)."""
+
+    registry: str
+    auth: RegistryAuth
+    use: LoginUse = LoginUse.ALL
+
+
+@dataclass(frozen=True)
+class Logins:
+    """Who the build is to each registry. A login for one use goes before one for all."""
+
+    logins: tuple[RegistryLogin, ...] = ()
+
+    def to_push(self, registry: str) -> RegistryAuth | None:
+        """The login for pushing there."""
+        return self._find(registry, LoginUse.PUSH)
+
+    def to_pull(self) -> Mapping[str, RegistryAuth]:
+        """Those for pulling, by registry."""
+        registries = dict.fromkeys(login.registry for login in self.logins)
+        found = {registry: self._find(registry, LoginUse.PULL) for registry in registries}
+        return {registry: auth for registry, auth in found.items() if auth is not None}
+
+    def secrets(self) -> Iterator[Secret | None]:
+        """Every password."""
+        for login in self.logins:
+            yield login.auth.password
+
+    def _find(self, registry: str, use: LoginUse) -> RegistryAuth | None:
+        for wanted in (use, LoginUse.ALL):
+            for login in self.logins:
+                if login.registry == registry and login.use is wanted:
+                    return login.auth
+        return None

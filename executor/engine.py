@@ -18,6 +18,7 @@ from builder_framework.protocol import EngineMode, EngineSpec, Reason
 from executor import host, process, sweep
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
+from executor.surroundings import network_settings
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ class NestedEngine:
                     "HOME": str(self._run_dir),
                     "BUILDKIT_STEP_LOG_MAX_SIZE": str(STEP_LOG),
                     "BUILDKIT_STEP_LOG_MAX_SPEED": "-1",
-                    **process.proxy_settings(),
+                    **network_settings(),
                 },
                 stdout=log,
                 stderr=subprocess.STDOUT,

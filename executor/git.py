@@ -18,6 +18,7 @@ from executor.failure import BuildFailure
 from executor.git_errors import classify, is_transient
 from executor.log import BuildLog
 from executor.retry import Retries
+from executor.surroundings import network_settings
 from executor.workspace import Workspace
 
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -264,7 +265,7 @@ class Git:
             "GIT_LFS_SKIP_SMUDGE": "1",
             "GIT_SSH_COMMAND": _SSH,
             "GIT_ASKPASS": "/bin/false",
-            **process.proxy_settings(),
+            **network_settings(),
         }
         spec = self._spec
         url = urlsplit(spec.url)

@@ -1,83 +1,51 @@
-"""Builds an image with BuildKit; everything a user chose travels in a file, not in argv or env."""
+"""Runs BuildKit through Buildx: credentials in files, its words folded into a verdict."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder_framework.recipe import RegistryAuth
-from builder_framework.validate import DOCKER_HUB, ImageReference
-from executor import process
+from builder_framework.redact import Secret
+from builder_framework.validate import DOCKER_HUB
+from executor import bake, process
+from executor.bake import Build
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
 from executor.log import BuildLog
 from executor.retry import Retries
 from executor.stream import NEW_BUILD, build_failure, fold_build, refused_login
+from executor.surroundings import network_settings
 from executor.workspace import Workspace
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 """What Docker's clients call Docker Hub in config.json."""
 
-_TARGET = "image"
 
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """One image to build. The paths are absolute; `tag` is its name in the engine.
-
-    `registries`: those that `auth` is for.
-    """
-
-    context: Path
-    dockerfile: Path
-    tag: ImageReference
-    registries: Collection[str]
-    target: str | None = None
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
-    auth: RegistryAuth | None = None
-
-
-def literal(text: str) -> str:
-    """`text` for a bake file, whose strings are templates: `${…}` and `%{…}` lose their meaning."""
-    return text.replace("${", "$${").replace("%{", "%%{")
-
-
-def bake_file(options: BuildOptions) -> str:
-    """The build as a bake file (JSON).
-
-    Not as options of `docker buildx build`: there the value of a build argument would stand in
-    argv, or in the client's own environment, where LD_PRELOAD or DOCKER_HOST mean something.
-    """
-    target: dict[str, object] = {
-        "context": literal(str(options.context)),
-        "dockerfile": literal(str(options.dockerfile)),
-        "tags": [literal(str(options.tag))],
-        "args": {name: literal(value) for name, value in options.build_args.items()},
-        "labels": {key: literal(value) for key, value in options.labels.items()},
-    }
-    if options.target is not None:
-        target["target"] = literal(options.target)
-    return json.dumps({"target": {_TARGET: target}})
-
-
-def docker_config(registries: Collection[str], auth: RegistryAuth | None) -> str:
+def docker_config(logins: Mapping[str, RegistryAuth]) -> str:
     """A config.json with the credentials for these registries, no others."""
     auths = {}
-    if auth is not None:
+    for registry, auth in logins.items():
         login = f"{auth.username}:{auth.password.reveal()}".encode()
-        for registry in set(registries):
-            key = DOCKER_HUB_KEY if registry == DOCKER_HUB else registry
-            auths[key] = {"auth": base64.b64encode(login).decode()}
+        key = DOCKER_HUB_KEY if registry == DOCKER_HUB else registry
+        auths[key] = {"auth": base64.b64encode(login).decode()}
     return json.dumps({"auths": auths})
 
 
-def build(
-    options: BuildOptions,
+def mount_files(values: Mapping[str, Secret], kind: str, workspace: Workspace) -> dict[str, Path]:
+    """Each value in a file of the secrets' directory, by its id. `kind`: part of the names."""
+    return {
+        name: workspace.secret_file(f"{kind}-{number}", value.reveal())
+        for number, (name, value) in enumerate(values.items())
+    }
+
+
+def run_build(
+    build: Build,
+    logins: Mapping[str, RegistryAuth],
     address: str,
     workspace: Workspace,
     log: BuildLog,
@@ -86,23 +54,14 @@ def build(
 ) -> None:
     """Build and load the image into the engine at `address`.
 
-    A base image that could not be had for now is tried again: what was built comes from the cache.
-    Raises BuildFailure, Stopped.
+    `logins`: for base images, by registry. A base image that could not be had for now is tried
+    again: what was built comes from the cache. Raises BuildFailure, Stopped.
     """
     config = workspace.secrets / "docker"
     config.mkdir(mode=0o700)
-    workspace.secret_file("docker/config.json", docker_config(options.registries, options.auth))
-    plan = workspace.secret_file("bake.json", bake_file(options))
-    command = [
-        "docker",
-        "buildx",
-        "bake",
-        "--progress=plain",
-        "--provenance=false",
-        f"--file={plan}",
-        _TARGET,
-    ]
-    environment = _environment(address, config, workspace.home)
+    workspace.secret_file("docker/config.json", docker_config(logins))
+    command = _command(build, workspace)
+    environment = _environment(address, config, workspace.home, build.proxies)
 
     def run() -> None:
         state = NEW_BUILD
@@ -116,14 +75,23 @@ def build(
                 command, token=token, env=environment, cwd=workspace.checkout, output=output
             )
         if code != 0:
-            logins = options.registries if options.auth else ()
             failure = refused_login(build_failure(state, code), logins)
             raise BuildFailure(failure.reason, failure.message, transient=failure.transient)
 
     retries.run(run)
 
 
-def _environment(address: str, config: Path, home: Path) -> dict[str, str]:
+def _command(build: Build, workspace: Workspace) -> list[str]:
+    common = ["--progress=plain"]
+    if build.needs_options():
+        return ["docker", "buildx", "build", *common, *bake.options(build)]
+    plan = workspace.secret_file("bake.json", bake.bake_file(build))
+    return ["docker", "buildx", "bake", *common, f"--file={plan}", bake.TARGET]
+
+
+def _environment(
+    address: str, config: Path, home: Path, proxies: Mapping[str, str]
+) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(home),
@@ -131,9 +99,10 @@ def _environment(address: str, config: Path, home: Path) -> dict[str, str]:
         "DOCKER_HOST": address,
         "DOCKER_CONFIG": str(config),
         "DOCKER_CLI_HINTS": "false",
-        # No attestation beside the image: its digest would be that of an index of both.
+        # No attestation that was not asked for: the digest would be that of an index.
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         # Else buildx runs git in the context, where a repository within may have its own config.
         "BUILDX_GIT_INFO": "false",
-        **process.proxy_settings(),
+        **network_settings(),
+        **proxies,
     }

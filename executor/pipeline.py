@@ -9,29 +9,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from builder_framework import validate
-from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import BuildSpec, Outcome, Phase, Reason, Report
 from builder_framework.validate import ImageReference
+from executor import labels
+from executor.bake import Build
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.engine import Engine, Engines
 from executor.failure import BuildFailure
 from executor.git import Checkout, Git
-from executor.images import BuildOptions, build
+from executor.images import mount_files, run_build
+from executor.labels import Origin
 from executor.lease import LeaseDesk, LeaseRefused
 from executor.log import BuildLog
 from executor.manifests import Manifest, Repository
+from executor.plan import Plan, check
 from executor.publish import PUSH_PATIENCE, Publisher
 from executor.registry import Registry
 from executor.retry import Backoff, Retries
+from executor.surroundings import proxy_arguments
 from executor.workspace import Workspace, context_dir, dockerfile
 
 logger = logging.getLogger(__name__)
-
-REVISION = "org.opencontainers.image.revision"
-SOURCE = "org.opencontainers.image.source"
-CREATED = "org.opencontainers.image.created"
-"""https://github.com/opencontainers/image-spec/blob/main/annotations.md"""
 
 TRIES = 3
 """How often a clone, or a build that needs a base image, is tried when a server fails it."""
@@ -49,78 +47,6 @@ _BY_MEMORY = frozenset(
     }
 )
 """What a build fails with when the kernel killed a part of it."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What the spec says, checked again and normalised: it came over the network.
-
-    `local`: the image's name in the engine, which no other build has. `staging`: its name in each
-    repository before it has its final ones.
-    """
-
-    url: str
-    ref: str | None
-    context: str
-    dockerfile: str
-    target: str | None
-    images: tuple[ImageReference, ...]
-    local: ImageReference
-    staging: tuple[ImageReference, ...]
-
-
-def check(spec: BuildSpec) -> Plan:
-    """Raises BuildFailure(invalid_spec), naming the field."""
-    with _field("images"):
-        images = tuple(dict.fromkeys(map(validate.image_reference, spec.images)))
-        if not images:
-            _wrong("there is no image to build")
-    with _field("build_id"):
-        local = _tagged(images[0], f"builder-{spec.build_id}-{spec.attempt}")
-    with _field("staging_tag"):
-        tag = spec.staging_tag.replace("{build}", spec.build_id)
-        tag = tag.replace("{attempt}", str(spec.attempt))
-        staging = tuple(dict.fromkeys(_tagged(image, tag) for image in images))
-        if taken := [str(image) for image in staging if image in images]:
-            _wrong(f"{taken[0]} is asked for as a result; builds are staged there")
-    with _field("source.git.url"):
-        url = validate.git_url(spec.source.git.url, spec.git_protocols)
-    with _field("source.git.ref"):
-        ref = None if spec.source.git.ref is None else validate.git_ref(spec.source.git.ref)
-    with _field("context"):
-        context = validate.relative_path(spec.recipe.context, allow_root=True)
-    with _field("dockerfile"):
-        file = validate.relative_path(spec.recipe.dockerfile)
-    with _field("target"):
-        target = None if spec.recipe.target is None else validate.target_stage(spec.recipe.target)
-    with _field("build_args"):
-        for name, value in spec.recipe.build_args.items():
-            validate.build_arg_name(name)
-            validate.text_value(value)
-    with _field("labels"):
-        for key, value in spec.labels.items():
-            validate.label_key(key)
-            validate.text_value(value)
-    with _field("timeout"):
-        if not spec.timeout > 0:
-            _wrong("the timeout is not a positive number of seconds")
-    return Plan(url, ref, context, file, target, images, local, staging)
-
-
-def _tagged(image: ImageReference, tag: str) -> ImageReference:
-    return validate.image_reference(f"{image.name}:{tag}")
-
-
-@contextlib.contextmanager
-def _field(name: str) -> Iterator[None]:
-    try:
-        yield
-    except InvalidValueError as error:
-        raise BuildFailure(Reason.INVALID_SPEC, f"{name}: {error.message}") from error
-
-
-def _wrong(problem: str) -> None:
-    raise InvalidValueError(problem)
 
 
 @dataclass
@@ -192,12 +118,13 @@ class Pipeline:
         spec, token = self.spec, self.token
 
         def open_repository(image: ImageReference) -> Repository:
-            return Repository(image, spec.registry_auth, spec.engine.insecure_registries, token)
+            auth = spec.logins.to_push(image.registry)
+            return Repository(image, auth, spec.engine.insecure_registries, token)
 
         return Publisher(
             plan.images,
             plan.staging,
-            spec.registry_auth,
+            spec.logins,
             open_repository,
             self.desk,
             token,
@@ -246,30 +173,40 @@ class Pipeline:
         return checkout
 
     def _image(self, plan: Plan, checkout: Checkout, engine: Engine) -> None:
-        context = context_dir(self.workspace.checkout, plan.context)
-        file = dockerfile(self.workspace.checkout, context, plan.dockerfile)
+        build = self._what_to_build(plan, checkout)
         self._timings["engine"] = engine.wait_ready(self.token, self.log.line)
-        options = BuildOptions(
-            context,
-            file,
-            plan.local,
-            [image.registry for image in plan.images],
-            plan.target,
-            self.spec.recipe.build_args,
-            # The commit's time, not ours: the same commit then gives the same digest again.
-            {
-                CREATED: checkout.committed,
-                SOURCE: plan.url,
-                **self.spec.labels,
-                REVISION: checkout.commit,
-            },
-            self.spec.registry_auth,
-        )
         try:
-            build(options, engine.address, self.workspace, self.log, self.token, self._retries())
+            run_build(
+                build,
+                self.spec.logins.to_pull(),
+                engine.address,
+                self.workspace,
+                self.log,
+                self.token,
+                self._retries(),
+            )
         except BuildFailure:
             self._blame(engine)
             raise
+
+    def _what_to_build(self, plan: Plan, checkout: Checkout) -> Build:
+        recipe, output, space = plan.recipe, self.spec.output, self.workspace
+        context = context_dir(space.checkout, recipe.context)
+        origin = Origin(plan.url, checkout.commit, checkout.committed, plan.images[0].tag, plan.ref)
+        return Build(
+            context,
+            dockerfile(space.checkout, context, recipe.dockerfile),
+            plan.local,
+            recipe,
+            labels=labels.image_labels(origin, output),
+            annotations=labels.manifest_annotations(origin, output),
+            secrets=mount_files(recipe.secrets, "secret", space),
+            ssh=mount_files(recipe.ssh, "ssh", space),
+            epoch=labels.epoch(origin, output),
+            sbom=output.sbom,
+            provenance=output.provenance,
+            proxies=proxy_arguments(self.spec.engine.proxies),
+        )
 
     def _blame(self, engine: Engine) -> None:
         """What failed because its engine died failed for what ended the engine."""

@@ -35,17 +35,6 @@ def _leash() -> tuple[str, ...]:
     return ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
 
-def proxy_settings() -> dict[str, str]:
-    """The operator's proxy variables, which every child that talks to the network needs."""
-    names = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
-    return {
-        name: os.environ[name]
-        for lower in names
-        for name in (lower, lower.upper())
-        if name in os.environ
-    }
-
-
 def start(
     argv: Sequence[str],
     *,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from builder_framework.protocol import PushedImage, Reason
-from builder_framework.recipe import RegistryAuth
+from builder_framework.recipe import Logins
 from builder_framework.validate import ImageReference
 from executor.cancel import CancelToken, Stopped
 from executor.failure import BuildFailure
@@ -38,7 +38,7 @@ class Publisher:
 
     images: Sequence[ImageReference]
     staging: Sequence[ImageReference]
-    auth: RegistryAuth | None
+    logins: Logins
     open_repository: Callable[[ImageReference], Repository]
     desk: LeaseDesk
     token: CancelToken
@@ -114,7 +114,9 @@ class Publisher:
                     return found.digest
             registry.tag(local, staging)
             try:
-                return registry.push(staging, self.auth, self.token, self.say)
+                return registry.push(
+                    staging, self.logins.to_push(staging.registry), self.token, self.say
+                )
             except BuildFailure as failure:
                 denials += failure.reason is Reason.PUSH_DENIED
                 if failure.reason is not Reason.PUSH_DENIED or denials > 1:

@@ -27,6 +27,7 @@ from executor.log import FORMATTER, BuildLog
 from executor.memory import watch_memory
 from executor.pipeline import Pipeline
 from executor.reporter import Reporter, Send
+from executor.surroundings import AUTHORITIES, adopt
 from executor.workspace import workspace
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class Task:
         finally:
             self._data = b""  # it holds the credentials
         FORMATTER.protect(spec.secrets())
+        adopt(spec.engine, AUTHORITIES)
         return spec
 
     def _build(self, spec: BuildSpec) -> None:

@@ -13,8 +13,17 @@ from dataclasses import dataclass, field
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import Phase, PushedImage, Reason
-from builder_framework.recipe import Recipe, RegistryAuth, Source
+from builder_framework.recipe import (
+    Logins,
+    LoginUse,
+    Output,
+    Recipe,
+    RegistryAuth,
+    RegistryLogin,
+    Source,
+)
 from builder_framework.redact import Redactor
+from builder_framework.validate import image_reference
 
 # Crockford's base32: no letters that look like digits, and safe in URLs, shells, image tags and
 # Mesos ids (which refuse `/`, `\`, control characters, `.` and `..`: common/validation.cpp).
@@ -86,17 +95,29 @@ class BuildRequest:
     queue_ttl: float
     resources: Resources
     recipe: Recipe = field(default_factory=Recipe)
+    output: Output = field(default_factory=Output)
     registry_auth: RegistryAuth | None = None
+    registries: tuple[RegistryLogin, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     priority: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     max_attempts: int = 3
     webhooks: tuple[str, ...] = ()
 
+    def logins(self) -> Logins:
+        """Who it is to each registry: `registry_auth` where nothing else was said."""
+        if self.registry_auth is None:
+            return Logins(self.registries)
+        told = {login.registry for login in self.registries if login.use is not LoginUse.PULL}
+        images = dict.fromkeys(image_reference(image).registry for image in self.images)
+        others = (RegistryLogin(name, self.registry_auth) for name in images if name not in told)
+        return Logins((*self.registries, *others))
+
     def redactor(self) -> Redactor:
         """Masks this request's secrets."""
-        auth = self.registry_auth
-        return Redactor([*self.source.secrets(), auth.password if auth else None])
+        return Redactor(
+            [*self.source.secrets(), *self.recipe.all_secrets(), *self.logins().secrets()]
+        )
 
 
 @dataclass(frozen=True)

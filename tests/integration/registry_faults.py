@@ -30,8 +30,9 @@ from builder_framework.protocol import (
     Report,
     decode_lease_request,
 )
-from builder_framework.recipe import GitSource, RegistryAuth, Source
+from builder_framework.recipe import GitSource, Logins, RegistryAuth, RegistryLogin, Source
 from builder_framework.redact import Secret
+from builder_framework.validate import image_reference
 from devcluster import Cluster
 from devcluster.progress import Stopwatch
 from devcluster.pytest_plugin import cluster_config
@@ -44,6 +45,7 @@ from executor.lease import LeaseDesk
 from executor.log import BuildLog
 from executor.manifests import Repository
 from executor.pipeline import Pipeline
+from executor.plan import Plan
 from executor.registry import Registry
 from executor.retry import Backoff
 from executor.workspace import workspace
@@ -141,13 +143,15 @@ class Case:
 
     def _build(self, image: str, folder: Path) -> Report:
         registry = self.cluster.registry
+        auth = RegistryAuth(registry.username, Secret(registry.password))
+        login = RegistryLogin(image_reference(image).registry, auth)
         spec = BuildSpec(
             build_id=uuid.uuid4().hex[:16],
             attempt=1,
             source=Source(GitSource("https://git.example/app.git")),
             images=tuple(f"{image}:{tag}" for tag in TAGS),
             timeout=60.0,
-            registry_auth=RegistryAuth(registry.username, Secret(registry.password)),
+            logins=Logins((login,)),
             engine=EngineSpec(EngineMode.SOCKET),
         )
         log = BuildLog(folder / "log", spec.secrets())
@@ -187,11 +191,11 @@ class _Pipeline(Pipeline):
 
     build: Callable[[Path, str], None] = lambda _context, _tag: None
 
-    def _clone(self, plan: pipeline_module.Plan) -> Checkout:
+    def _clone(self, plan: Plan) -> Checkout:
         del plan
         return Checkout("0" * 40, "2026-01-01T00:00:00Z", "a subject")
 
-    def _image(self, plan: pipeline_module.Plan, checkout: Checkout, engine: Engine) -> None:
+    def _image(self, plan: Plan, checkout: Checkout, engine: Engine) -> None:
         del checkout, engine
         self.build(self.workspace.checkout, str(plan.local))
 

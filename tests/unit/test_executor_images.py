@@ -7,16 +7,18 @@ import json
 import os
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder_framework.protocol import Reason
-from builder_framework.recipe import RegistryAuth
+from builder_framework.recipe import Recipe, RegistryAuth
 from builder_framework.redact import Secret
 from builder_framework.validate import DOCKER_HUB, image_reference
+from executor.bake import Build
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
-from executor.images import DOCKER_HUB_KEY, BuildOptions, bake_file, build, docker_config, literal
+from executor.images import DOCKER_HUB_KEY, docker_config, mount_files, run_build
 from executor.log import BuildLog
 from executor.retry import Backoff, Retries
 from executor.workspace import workspace
@@ -24,61 +26,20 @@ from executor.workspace import workspace
 TAG = image_reference("registry.example:5000/app:builder-b-1")
 REGISTRIES = ("registry.example:5000", DOCKER_HUB)
 AUTH = RegistryAuth("pusher", Secret("canary-s3cret"))
+ARGUMENTS = {"LD_PRELOAD": "/canary.so", "DOCKER_HOST": "tcp://evil.example", "A": "${b}\n"}
 
 
-@pytest.mark.parametrize(
-    ("text", "escaped"),
-    [
-        ("plain $x %y {z}", "plain $x %y {z}"),
-        ("${x}", "$${x}"),
-        ("%{if}", "%%{if}"),
-        ("$${x}", "$$${x}"),
-        ("$", "$"),
-    ],
-)
-def test_templates_lose_their_meaning(text: str, escaped: str) -> None:
-    """Checked with `docker buildx bake --print` on 4000 random values: all came back unchanged."""
-    assert literal(text) == escaped
-
-
-def options(context: Path = Path("/c")) -> BuildOptions:
-    return BuildOptions(
-        context,
-        context / "Dockerfile",
-        TAG,
-        REGISTRIES,
-        "final",
-        {"LD_PRELOAD": "/canary.so", "DOCKER_HOST": "tcp://evil.example", "A": "${b}\n"},
-        {"k": "v"},
-        AUTH,
-    )
-
-
-def test_the_bake_file() -> None:
-    assert json.loads(bake_file(options())) == {
-        "target": {
-            "image": {
-                "context": "/c",
-                "dockerfile": "/c/Dockerfile",
-                "tags": ["registry.example:5000/app:builder-b-1"],
-                "args": {
-                    "LD_PRELOAD": "/canary.so",
-                    "DOCKER_HOST": "tcp://evil.example",
-                    "A": "$${b}\n",
-                },
-                "labels": {"k": "v"},
-                "target": "final",
-            }
-        }
-    }
+def build_of(context: Path = Path("/c"), **recipe: Any) -> Build:
+    given = {"target": "final", "build_args": ARGUMENTS, **recipe}
+    return Build(context, context / "Dockerfile", TAG, Recipe(**given), labels={"k": "v"})
 
 
 def test_credentials_for_these_registries_only() -> None:
     login = base64.b64encode(b"pusher:canary-s3cret").decode()
-    assert json.loads(docker_config(REGISTRIES, AUTH)) == {
+    assert json.loads(docker_config(dict.fromkeys(REGISTRIES, AUTH))) == {
         "auths": {"registry.example:5000": {"auth": login}, DOCKER_HUB_KEY: {"auth": login}}
     }
-    assert json.loads(docker_config(REGISTRIES, None)) == {"auths": {}}
+    assert json.loads(docker_config({})) == {"auths": {}}
 
 
 def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -89,13 +50,15 @@ def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) ->
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-def run(tmp_path: Path) -> None:
+def run(tmp_path: Path, **recipe: Any) -> None:
     log = BuildLog(tmp_path / "log", [AUTH.password])
     token = CancelToken()
     retries = Retries(token, log.line, Backoff(0.01, 0.01), tries=3)
     try:
         with workspace(tmp_path, tmp_path) as space:
-            build(options(space.checkout), "unix:///e.sock", space, log, token, retries)
+            what = build_of(space.checkout, **recipe)
+            logins = dict.fromkeys(REGISTRIES, AUTH)
+            run_build(what, logins, "unix:///e.sock", space, log, token, retries)
     finally:
         log.close()
 
@@ -179,3 +142,25 @@ def test_a_failed_step_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
         run(tmp_path)
     assert (caught.value.reason, caught.value.transient) == (Reason.STEP_FAILED, False)
     assert (tmp_path / "runs").read_text() == "run\n"
+
+
+def test_what_bake_cannot_say_is_said_in_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it reaches the client's environment."""
+    seen = shlex.quote(str(tmp_path / "seen"))
+    fake_docker(tmp_path, monkeypatch, f'echo "$@" > {seen}; env > {seen}.env')
+    run(tmp_path, add_hosts={"db.example": "10.0.0.1"})
+    assert "--add-host=db.example:10.0.0.1 --network=default -- " in (tmp_path / "seen").read_text()
+    assert "canary" not in (tmp_path / "seen.env").read_text()
+
+
+def test_mounts_are_files_that_nobody_else_reads(tmp_path: Path) -> None:
+    with workspace(tmp_path, tmp_path) as space:
+        files = mount_files({"a": Secret("one\n"), "b": Secret("two")}, "secret", space)
+        assert {name: path.read_text() for name, path in files.items()} == {
+            "a": "one\n",
+            "b": "two",
+        }
+        assert {path.stat().st_mode & 0o777 for path in files.values()} == {0o600}
+        assert {path.parent for path in files.values()} == {space.secrets}

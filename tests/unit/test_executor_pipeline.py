@@ -25,17 +25,27 @@ from builder_framework.protocol import (
     Report,
     decode_lease_request,
 )
-from builder_framework.recipe import GitSource, Recipe, RegistryAuth, Source
+from builder_framework.recipe import (
+    GitSource,
+    Logins,
+    Output,
+    Recipe,
+    RegistryAuth,
+    RegistryLogin,
+    Source,
+)
 from builder_framework.redact import Secret
 from builder_framework.validate import ImageReference
 from executor import pipeline as pipeline_module
+from executor.bake import Build
 from executor.cancel import CancelToken, Stop
 from executor.engine import Engine, Engines
 from executor.failure import BuildFailure
-from executor.images import BuildOptions
+from executor.labels import CREATED, REVISION, SOURCE, VERSION
 from executor.lease import LeaseDesk
 from executor.log import BuildLog
-from executor.pipeline import CREATED, REVISION, SOURCE, Pipeline, check
+from executor.pipeline import Pipeline
+from executor.plan import check
 from executor.retry import Backoff
 from executor.workspace import workspace
 from tests.unit.executor_registry import (
@@ -123,7 +133,7 @@ class Bench:
     registry: FakeRegistry
     token: CancelToken = field(default_factory=CancelToken)
     reports: list[Report] = field(default_factory=list)
-    options: list[BuildOptions] = field(default_factory=list)
+    built: list[Build] = field(default_factory=list)
     build_it: Callable[[CancelToken], None] = lambda _token: None
     clock: Callable[[], float] = time.monotonic
     framework: Callable[[LeaseRequest], LeaseAnswer | None] = grant
@@ -184,8 +194,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         source=Source(GitSource(f"file://{repository}")),
         images=("registry.example:5000/app:1", "registry.example:5000/app:2"),
         timeout=30.0,
-        registry_auth=RegistryAuth("pusher", PASSWORD),
-        labels={"team": "x", SOURCE: "overridden", REVISION: "a lie"},
+        logins=Logins((RegistryLogin("registry.example:5000", RegistryAuth("pusher", PASSWORD)),)),
+        output=Output(labels={"team": "x", SOURCE: "overridden", REVISION: "a lie"}),
         git_protocols=("file",),
     )
     engine, engines = FakeEngine(), Engines(tmp_path)
@@ -193,21 +203,22 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench(tmp_path, spec, commit, engine, engines, registry)
 
     def build(
-        options: BuildOptions,
+        what: Build,
+        _logins: object,
         _address: str,
         _space: object,
         _log: object,
         token: CancelToken,
         _retries: object,
     ) -> None:
-        made.options.append(options)
+        made.built.append(what)
         made.build_it(token)
 
     def engine_for(*_: object) -> Engine:
         return engine
 
     monkeypatch.setattr(engines, "_engine_for", engine_for)
-    monkeypatch.setattr(pipeline_module, "build", build)
+    monkeypatch.setattr(pipeline_module, "run_build", build)
     monkeypatch.setattr(pipeline_module, "Registry", registry)
     monkeypatch.setattr(pipeline_module, "Repository", registry.registries)
     return made
@@ -255,9 +266,14 @@ def test_a_good_build(bench: Bench) -> None:
 def test_the_image_says_where_it_is_from(bench: Bench) -> None:
     """The revision is the truth, whatever the request's labels say; `created` is the commit's."""
     bench.run()
-    labels = dict(bench.options[0].labels)
+    labels = dict(bench.built[0].labels)
     created = labels.pop(CREATED)
-    assert labels == {"team": "x", SOURCE: "overridden", REVISION: bench.commit}
+    assert labels == {
+        "team": "x",
+        SOURCE: "overridden",
+        REVISION: bench.commit,
+        VERSION: "1",
+    }
     assert created.startswith("20")
     assert "T" in created
 
@@ -276,7 +292,7 @@ def test_the_image_says_where_it_is_from(bench: Bench) -> None:
         ({"recipe": Recipe(target="-x")}, "target"),
         ({"recipe": Recipe(build_args={"A-B": "x"})}, "build_args"),
         ({"recipe": Recipe(build_args={"A": "\0"})}, "build_args"),
-        ({"labels": {"=": "x"}}, "labels"),
+        ({"output": Output(labels={"=": "x"})}, "image_labels"),
         ({"staging_tag": "{build}:x"}, "staging_tag"),
         ({"staging_tag": "2"}, "staging_tag"),
         ({"build_id": "a/b"}, "build_id"),
@@ -300,7 +316,7 @@ def test_a_spec_is_normalised(bench: Bench) -> None:
         )
     )
     assert [str(image) for image in plan.images] == ["docker.io/library/app:latest"]
-    assert plan.context == "a"
+    assert plan.recipe.context == "a"
 
 
 def test_one_staging_tag_for_each_repository(bench: Bench) -> None:
@@ -360,7 +376,7 @@ def test_a_failed_push_is_repeated_without_a_build(bench: Bench) -> None:
 
     bench.registry.push_it = fail
     assert bench.run().outcome is Outcome.SUCCEEDED
-    assert len(bench.options) == 1
+    assert len(bench.built) == 1
     assert bench.log.count("Trying again in") == 2
 
 
@@ -564,7 +580,7 @@ def test_a_pinned_manifest_is_published_without_a_build(bench: Bench) -> None:
     assert (report.outcome, report.digest, report.commit) == (Outcome.SUCCEEDED, DIGEST, None)
     assert [image.digest for image in report.images] == [DIGEST, DIGEST]
     assert bench.repository.puts == ["2"]
-    assert not bench.options
+    assert not bench.built
     assert not bench.registry.pushed
     assert [r.phase for r in bench.reports] == [Phase.STARTING, Phase.PUSHING]
     assert [(r.digest, r.replaces) for r in bench.asked] == [(DIGEST, None)]
@@ -578,7 +594,7 @@ def test_a_pinned_manifest_that_is_gone_is_replaced(bench: Bench) -> None:
 
 def test_the_same_digest_replaces_nothing(bench: Bench) -> None:
     assert bench.run(pinned=DIGEST).outcome is Outcome.SUCCEEDED
-    assert len(bench.options) == 1
+    assert len(bench.built) == 1
     assert [(r.digest, r.replaces) for r in bench.asked] == [(DIGEST, None)]
 
 
@@ -586,14 +602,14 @@ def test_a_manifest_that_one_repository_lacks_is_built_anew(bench: Bench) -> Non
     bench.registry.registries.of("a.example/x").push("builder-staging")
     report = bench.run(pinned=DIGEST, images=("a.example/x:1", "b.example/x:1"))
     assert report.outcome is Outcome.SUCCEEDED
-    assert len(bench.options) == 1
+    assert len(bench.built) == 1
 
 
 def test_a_registry_that_does_not_answer_does_not_lack_the_manifest(bench: Bench) -> None:
     bench.repository.push("builder-staging")
     bench.repository.fault = Once("manifest", unavailable)
     assert bench.run(pinned=DIGEST).outcome is Outcome.SUCCEEDED
-    assert not bench.options
+    assert not bench.built
 
 
 def test_an_engine_that_does_not_start(bench: Bench) -> None:

@@ -174,7 +174,9 @@ def test_secrets_are_in_the_tasks_data_and_nowhere_else() -> None:
     info = task()
     spec = decode_spec(base64.b64decode(info.pop("data")))
     assert spec.source.git.password == Secret("git-canary")
-    assert spec.registry_auth == RegistryAuth("ann", Secret("registry-canary"))
+    assert spec.logins.to_push("registry.example.org") == RegistryAuth(
+        "ann", Secret("registry-canary")
+    )
     assert "canary" not in json.dumps(info)
     assert "data" not in info["executor"]
 

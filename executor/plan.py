@@ -1,0 +1,116 @@
+"""What the spec says, checked again and normalised: it came over the network."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from builder_framework import validate, validate_options
+from builder_framework.errors import InvalidValueError
+from builder_framework.protocol import BuildSpec, Reason
+from builder_framework.recipe import Recipe
+from builder_framework.validate import ImageReference
+from executor.failure import BuildFailure
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A spec whose values are safe to hand to git and Docker.
+
+    `local`: the image's name in the engine, which no other build has. `staging`: its name in each
+    repository before it has its final ones.
+    """
+
+    url: str
+    ref: str | None
+    recipe: Recipe
+    images: tuple[ImageReference, ...]
+    local: ImageReference
+    staging: tuple[ImageReference, ...]
+
+
+def check(spec: BuildSpec) -> Plan:
+    """Raises BuildFailure(invalid_spec), naming the field."""
+    with _field("images"):
+        images = tuple(dict.fromkeys(map(validate.image_reference, spec.images)))
+        if not images:
+            _wrong("there is no image to build")
+    with _field("build_id"):
+        local = _tagged(images[0], f"builder-{spec.build_id}-{spec.attempt}")
+    with _field("staging_tag"):
+        tag = spec.staging_tag.replace("{build}", spec.build_id)
+        tag = tag.replace("{attempt}", str(spec.attempt))
+        staging = tuple(dict.fromkeys(_tagged(image, tag) for image in images))
+        if taken := [str(image) for image in staging if image in images]:
+            _wrong(f"{taken[0]} is asked for as a result; builds are staged there")
+    git = spec.source.git
+    with _field("source.git.url"):
+        url = validate.git_url(git.url, spec.git_protocols)
+    with _field("source.git.ref"):
+        ref = None if git.ref is None else validate.git_ref(git.ref)
+    with _field("timeout"):
+        if not spec.timeout > 0:
+            _wrong("the timeout is not a positive number of seconds")
+    _check_output(spec)
+    return Plan(url, ref, _recipe(spec.recipe), images, local, staging)
+
+
+def _recipe(recipe: Recipe) -> Recipe:
+    with _field("context"):
+        context = validate.relative_path(recipe.context, allow_root=True)
+    with _field("dockerfile"):
+        file = validate.relative_path(recipe.dockerfile)
+    with _field("target"):
+        target = None if recipe.target is None else validate.target_stage(recipe.target)
+    _each("build_args", recipe.build_args, validate.build_arg_name, validate.text_value)
+    with _field("secrets"):
+        for name in recipe.secrets:
+            validate_options.mount_id(name)
+    with _field("ssh"):
+        for name in recipe.ssh:
+            validate_options.mount_id(name)
+    hosts = validate_options.host_name
+    _each("add_hosts", recipe.add_hosts, hosts, validate_options.ip_address)
+    with _field("shm_size"):
+        if recipe.shm_size is not None:
+            validate_options.shm_size(recipe.shm_size)
+    with _field("platforms"):
+        platforms = tuple(dict.fromkeys(map(validate_options.platform, recipe.platforms)))
+    return replace(recipe, context=context, dockerfile=file, target=target, platforms=platforms)
+
+
+def _check_output(spec: BuildSpec) -> None:
+    _each("image_labels", spec.output.labels, validate.label_key, validate.text_value)
+    _each("annotations", spec.output.annotations, validate.label_key, validate.text_value)
+    with _field("timestamp"):
+        if spec.output.timestamp is not None:
+            validate_options.timestamp(spec.output.timestamp)
+
+
+def _each(
+    name: str,
+    values: Mapping[str, str],
+    check_key: Callable[[str], object],
+    check_value: Callable[[str], object],
+) -> None:
+    with _field(name):
+        for key, value in values.items():
+            check_key(key)
+            check_value(value)
+
+
+def _tagged(image: ImageReference, tag: str) -> ImageReference:
+    return validate.image_reference(f"{image.name}:{tag}")
+
+
+@contextlib.contextmanager
+def _field(name: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidValueError as error:
+        raise BuildFailure(Reason.INVALID_SPEC, f"{name}: {error.message}") from error
+
+
+def _wrong(problem: str) -> None:
+    raise InvalidValueError(problem)
