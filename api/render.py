@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -11,7 +11,7 @@ from builder_framework.domain import endpoints
 from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
 from builder_framework.domain.states import State
 from builder_framework.ports import BuildView, DeliveryView, Waiting
-from builder_framework.recipe import RegistryAuth
+from builder_framework.recipe import Output, Recipe, RegistryAuth
 from builder_framework.redact import MASK, Secret
 
 Json = dict[str, Any]
@@ -69,12 +69,19 @@ def request(asked: BuildRequest) -> Json:
                 "password": _mask(asked.source.git.password),
             }
         },
-        "context": redact(asked.recipe.context),
-        "dockerfile": redact(asked.recipe.dockerfile),
-        "target": _text(asked.recipe.target, redact),
-        "build_args": {redact(k): redact(v) for k, v in asked.recipe.build_args.items()},
+        **_recipe(asked.recipe, redact),
         "images": [redact(image) for image in asked.images],
+        **_output(asked.output, redact),
         "registry_auth": _registry_auth(asked.registry_auth, redact),
+        "registries": [
+            {
+                "registry": redact(login.registry),
+                "username": redact(login.auth.username),
+                "password": MASK,
+                "use": login.use.value,
+            }
+            for login in asked.registries
+        ],
         "resources": {
             "cpus": asked.resources.cpus,
             "mem": asked.resources.mem,
@@ -88,9 +95,41 @@ def request(asked: BuildRequest) -> Json:
         "queue_ttl": asked.queue_ttl,
         "priority": asked.priority,
         "max_attempts": asked.max_attempts,
-        "labels": {redact(k): redact(v) for k, v in asked.labels.items()},
+        "labels": _texts(asked.labels, redact),
         "webhooks": [endpoints.parse(url).shown for url in asked.webhooks],
     }
+
+
+def _recipe(recipe: Recipe, redact: Redact) -> Json:
+    return {
+        "context": redact(recipe.context),
+        "dockerfile": redact(recipe.dockerfile),
+        "target": _text(recipe.target, redact),
+        "build_args": _texts(recipe.build_args, redact),
+        "secrets": dict.fromkeys(recipe.secrets, MASK),
+        "ssh": dict.fromkeys(recipe.ssh, MASK),
+        "no_cache": recipe.no_cache,
+        "pull": recipe.pull,
+        "add_hosts": _texts(recipe.add_hosts, redact),
+        "shm_size": recipe.shm_size,
+        "network": recipe.network.value,
+        "platforms": list(recipe.platforms),
+    }
+
+
+def _output(output: Output, redact: Redact) -> Json:
+    return {
+        "image_labels": _texts(output.labels, redact),
+        "annotations": _texts(output.annotations, redact),
+        "standard_labels": output.standard_labels,
+        "timestamp": output.timestamp,
+        "sbom": output.sbom,
+        "provenance": output.provenance.value,
+    }
+
+
+def _texts(texts: Mapping[str, str], redact: Redact) -> dict[str, str]:
+    return {redact(key): redact(value) for key, value in texts.items()}
 
 
 def delivery(view: DeliveryView) -> Json:

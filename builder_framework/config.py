@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -34,7 +35,7 @@ from builder_framework.domain.model import Resources
 from builder_framework.domain.notices import Announcer
 from builder_framework.errors import ConfigError, FieldProblem, InvalidValueError
 from builder_framework.ports import RequestPolicy
-from builder_framework.protocol import EngineMode
+from builder_framework.protocol import EngineMode, EngineSpec
 from builder_framework.redact import Secret
 
 if sys.version_info >= (3, 11):
@@ -170,6 +171,26 @@ class Settings(BaseModel):
     )
     insecure_registries: Names = Field((), description="Registries spoken to without TLS.")
     registry_mirrors: Names = Field((), description="Mirrors of Docker Hub, as URLs.")
+    ca_file: Path | None = Field(
+        None,
+        description="Certificate authorities (PEM) that executors trust beside the system's: those "
+        "of registries, mirrors and git servers.",
+    )
+    http_proxy: SecretStr | None = Field(
+        None,
+        description="Proxy of executors and, as Docker's predefined build argument, of builds.",
+    )
+    https_proxy: SecretStr | None = Field(None, description="The same for https.")
+    no_proxy: str | None = Field(
+        None,
+        description="Hosts that are not asked through the proxies: with them, list the registry "
+        "and git server here if they are inside.",
+    )
+    sbom_generator: str | None = Field(
+        None,
+        description="Image that lists a build's packages for `sbom`; BuildKit's own choice is "
+        "docker/buildkit-syft-scanner of Docker Hub.",
+    )
     git_protocols: Names = Field(
         ("https", "ssh"), description="URL schemes allowed for sources: https, ssh, http, file."
     )
@@ -247,6 +268,27 @@ class Settings(BaseModel):
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         return value
 
+    @field_validator("ca_file")
+    @classmethod
+    def _holds_certificates(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            try:
+                text = value.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"cannot be read: {error}") from None
+            if "-----BEGIN CERTIFICATE-----" not in text:
+                raise ValueError("holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")
+        return value
+
+    @field_validator("http_proxy", "https_proxy")
+    @classmethod
+    def _is_a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            found = urlsplit(value.get_secret_value())
+            if found.scheme not in ("http", "https") or not found.hostname:
+                raise ValueError("is no URL of a proxy, such as http://proxy.example.org:3128")
+        return value
+
     @field_validator("staging_tag")
     @classmethod
     def _is_a_tag(cls, value: str) -> str:
@@ -309,6 +351,22 @@ class Settings(BaseModel):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'builder.db'}"
+
+    def engine_spec(self) -> EngineSpec:
+        """What every executor is told of its engine and the network around it."""
+        told = {"http_proxy": self.http_proxy, "https_proxy": self.https_proxy}
+        proxies = {name: Secret(url.get_secret_value()) for name, url in told.items() if url}
+        if self.no_proxy is not None:
+            proxies["no_proxy"] = Secret(self.no_proxy)
+        return EngineSpec(
+            self.engine,
+            self.insecure_registries,
+            self.registry_mirrors,
+            self.cache_keep_mb,
+            None if self.ca_file is None else self.ca_file.read_text(encoding="utf-8"),
+            proxies,
+            self.sbom_generator,
+        )
 
     def webhook_keys(self) -> tuple[Secret, ...]:
         """What webhooks are signed with; empty when there are none."""
@@ -422,7 +480,16 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 _SECRETS = frozenset(
-    {"password", "mesos_master", "mesos_secret", "database_url", "webhooks", "webhook_secret"}
+    {
+        "password",
+        "mesos_master",
+        "mesos_secret",
+        "database_url",
+        "webhooks",
+        "webhook_secret",
+        "http_proxy",
+        "https_proxy",
+    }
 )
 """Settings that may also be given as `BUILDER_NAME_FILE`, a file that holds the value."""
 

@@ -19,7 +19,6 @@ from builder_framework.mesos.sandbox import AgentSandboxes
 from builder_framework.mesos.scheduler import BuildScheduler
 from builder_framework.mesos.tls import client_context
 from builder_framework.mesos.translate import ExecutorTemplate, framework_info
-from builder_framework.protocol import EngineSpec
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import Logs
@@ -115,12 +114,7 @@ def _executor_template(settings: Settings) -> ExecutorTemplate:
     return ExecutorTemplate(
         image=settings.executor_image,
         resources=_executor_resources(settings),
-        engine=EngineSpec(
-            settings.engine,
-            settings.insecure_registries,
-            settings.registry_mirrors,
-            settings.cache_keep_mb,
-        ),
+        engine=settings.engine_spec(),
         git_protocols=settings.git_protocols,
         grace_period=settings.kill_grace_period,
         network=settings.executor_network,

@@ -91,7 +91,8 @@ class EngineSpec:
     `cache_keep_mb`: MiB of build cache that may stay in an engine of the executor's own.
     `authorities`: PEM of certificate authorities that are trusted beside the system's, by engine,
     git and our own requests. `proxies`: `http_proxy`, `https_proxy`, `no_proxy`, for all of them
-    and, as the predefined build arguments, for RUN.
+    and, as the predefined build arguments, for RUN. `sbom_generator`: image that makes SBOMs, if
+    not BuildKit's own choice.
     """
 
     mode: EngineMode = EngineMode.NESTED
@@ -100,6 +101,7 @@ class EngineSpec:
     cache_keep_mb: int = 20480
     authorities: str | None = None
     proxies: Mapping[str, Secret] = field(default_factory=dict)
+    sbom_generator: str | None = None
 
     def secrets(self) -> Iterator[Secret]:
         """The passwords in the URLs of proxies."""

@@ -37,6 +37,7 @@ class Build:
     ssh: Mapping[str, Path] = field(default_factory=dict)
     epoch: int | None = None
     sbom: bool = False
+    sbom_generator: str | None = None
     provenance: Provenance = Provenance.NONE
     proxies: Mapping[str, str] = field(default_factory=dict)
 
@@ -133,7 +134,8 @@ def _annotations(build: Build) -> Iterator[str]:
 
 def _attestations(build: Build) -> Iterator[str]:
     if build.sbom:
-        yield "type=sbom"
+        generator = build.sbom_generator
+        yield "type=sbom" if generator is None else f"type=sbom,generator={generator}"
     if build.provenance is not Provenance.NONE:
         yield f"type=provenance,mode={build.provenance.value}"
 

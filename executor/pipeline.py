@@ -204,6 +204,7 @@ class Pipeline:
             ssh=mount_files(recipe.ssh, "ssh", space),
             epoch=labels.epoch(origin, output),
             sbom=output.sbom,
+            sbom_generator=self.spec.engine.sbom_generator,
             provenance=output.provenance,
             proxies=proxy_arguments(self.spec.engine.proxies),
         )

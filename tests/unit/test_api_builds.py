@@ -110,6 +110,42 @@ def test_credentials_that_cannot_work_are_refused(
     assert set(errors(answer)) == {field}
 
 
+LOGIN = {"registry": "docker.io", "username": "u", "password": "canary"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({"secrets": {"a,b": "canary"}}, "secrets.a,b", "an id is"),
+        ({"secrets": {"a": ""}}, "secrets.a", "empty"),
+        ({"secrets": {"a": "c" * 65537}}, "secrets.a", "65536 bytes"),
+        ({"ssh": {"default": "canary"}}, "ssh.default", "BEGIN"),
+        ({"no_cache": "yes"}, "no_cache", "true or false"),
+        ({"add_hosts": {"-x": "10.0.0.1"}}, "add_hosts.-x", "host name"),
+        ({"add_hosts": {"x": "canary"}}, "add_hosts.x", "IPv4 or IPv6"),
+        ({"shm_size": 0}, "shm_size", "greater than"),
+        ({"network": "bridge"}, "network", "'none'"),
+        ({"platforms": ["amd64"]}, "platforms.0", "linux/amd64"),
+        ({"platforms": ["linux/a", "linux/a"]}, "platforms", "more than once"),
+        ({"image_labels": {"=": "x"}}, "image_labels.=", "key"),
+        ({"timestamp": "yesterday"}, "timestamp", "seconds since 1970"),
+        ({"provenance": True}, "provenance", "'max'"),
+        ({"registries": [{**LOGIN, "registry": "x/y"}]}, "registries.0.registry", "host name"),
+        ({"registries": [LOGIN, LOGIN]}, "registries", "two logins"),
+        ({"registries": [{**LOGIN, "user": "x"}]}, "registries.0.user", "'username'"),
+        ({"extra_hosts": {}}, "extra_hosts", "'add_hosts'"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    http: Any, body: dict[str, Any], field: str, words: str
+) -> None:
+    """The field and the way out are named, a secret is not repeated."""
+    answer = http.post(BUILDS, json={**BODY, **body}, auth=AUTH)
+    assert set(errors(answer)) == {field}
+    assert words in errors(answer)[field]
+    assert "canary" not in answer.text
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

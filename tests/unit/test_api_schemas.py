@@ -22,6 +22,8 @@ POLICY = RequestPolicy(
     webhook_hosts=("*.example.org", "http://10.0.0.1:8080"),
 )
 
+PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nQUJD\n-----END PRIVATE KEY-----\n"
+
 names = st.text("abcdefghijklmnop", min_size=1, max_size=10)
 # Upper case, so that a password never is part of another field: masking is tested elsewhere.
 passwords = st.text("ABCDEFGHIJ€+", min_size=1, max_size=20)
@@ -41,7 +43,33 @@ optional_fields = {
     "dockerfile": st.sampled_from(["Dockerfile", "docker/app.Dockerfile"]),
     "target": names,
     "build_args": st.dictionaries(names, values, max_size=3),
+    "secrets": st.dictionaries(names, passwords, max_size=2),
+    "ssh": st.dictionaries(names, st.just(PRIVATE_KEY), max_size=1),
+    "no_cache": st.booleans(),
+    "pull": st.booleans(),
+    "add_hosts": st.dictionaries(names, st.sampled_from(["10.0.0.1", "fe80::1"]), max_size=2),
+    "shm_size": st.integers(1, 4096),
+    "network": st.sampled_from(["default", "none", "host"]),
+    "platforms": st.lists(
+        st.sampled_from(["linux/amd64", "linux/arm64", "linux/arm/v7"]), unique=True
+    ),
+    "image_labels": st.dictionaries(names, values, max_size=2),
+    "annotations": st.dictionaries(names, values, max_size=2),
+    "standard_labels": st.booleans(),
+    "timestamp": st.sampled_from(["source", "zero", "0", "1700000000"]),
+    "sbom": st.booleans(),
+    "provenance": st.sampled_from(["none", "min", "max"]),
     "registry_auth": logins,
+    "registries": st.lists(
+        st.builds(
+            lambda registry, login, use: {"registry": registry, **login, "use": use},
+            st.sampled_from(["docker.io", "registry.example.org:5000"]),
+            logins,
+            st.sampled_from(["pull", "push", "all"]),
+        ),
+        max_size=3,
+        unique_by=lambda login: (login["registry"], login["use"]),
+    ),
     "resources": st.fixed_dictionaries(
         {},
         optional={
@@ -90,6 +118,18 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "dockerfile": "Dockerfile",
         "target": None,
         "build_args": {},
+        "no_cache": False,
+        "pull": False,
+        "add_hosts": {},
+        "shm_size": None,
+        "network": "default",
+        "platforms": [],
+        "image_labels": {},
+        "annotations": {},
+        "standard_labels": True,
+        "timestamp": None,
+        "sbom": False,
+        "provenance": "none",
         "constraints": [],
         "timeout": POLICY.default_timeout,
         "queue_ttl": POLICY.default_queue_ttl,
@@ -99,7 +139,10 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "labels": {},
         **body,
         "source": {"git": git},
+        "secrets": dict.fromkeys(body.get("secrets", {}), MASK),
+        "ssh": dict.fromkeys(body.get("ssh", {}), MASK),
         "registry_auth": None if auth is None else {**auth, "password": MASK},
+        "registries": [{**login, "password": MASK} for login in body.get("registries", [])],
         "resources": {
             "cpus": default.cpus,
             "mem": default.mem,
@@ -125,6 +168,7 @@ def test_a_request_comes_back_as_it_was_sent(body: dict[str, Any]) -> None:
 @given(bodies)
 def test_what_is_shown_can_be_sent_again(body: dict[str, Any]) -> None:
     """A build's request fields are a valid body: `show --json` can be resubmitted."""
+    body.pop("ssh", None)  # nobody takes a mask for a key
     document, _ = strictjson.parse(json.dumps(body).encode())
     asked = schemas.parse_build(document, POLICY).to_request(POLICY)
     again, _ = strictjson.parse(json.dumps(render.request(asked)).encode())
