@@ -55,6 +55,7 @@ class Reason(str, enum.Enum):
     DOCKERFILE_INVALID = "dockerfile_invalid"
     BASE_IMAGE_FAILED = "base_image_failed"
     STEP_FAILED = "step_failed"
+    PLATFORM_UNSUPPORTED = "platform_unsupported"
     BUILD_FAILED = "build_failed"
     PUSH_DENIED = "push_denied"
     PUSH_FAILED = "push_failed"

@@ -24,7 +24,8 @@ class Build:
 
     `secrets`, `ssh`: files by the ids of the recipe's. `annotations`: of the manifest, and of the
     index where there is one. `epoch`: seconds since 1970 that the image's times are set to.
-    `proxies`: the predefined build arguments, unless the recipe has them.
+    `proxies`: the predefined build arguments, unless the recipe has them. `archive`: where the
+    image goes instead of into the engine, in OCI's layout as a tar.
     """
 
     context: Path
@@ -40,6 +41,7 @@ class Build:
     sbom_generator: str | None = None
     provenance: Provenance = Provenance.NONE
     proxies: Mapping[str, str] = field(default_factory=dict)
+    archive: Path | None = None
 
     @property
     def has_index(self) -> bool:
@@ -84,7 +86,7 @@ def bake_file(build: Build) -> str:
         "no-cache": recipe.no_cache or None,
         "pull": recipe.pull or None,
         "shm-size": None if recipe.shm_size is None else f"{recipe.shm_size}m",
-        "output": [_output(build)] if build.epoch is not None else [],
+        "output": [_output(build)],
     }
     told = {name: _escaped(value) for name, value in target.items() if value not in (None, [], {})}
     return json.dumps({"target": {TARGET: told}})
@@ -110,7 +112,7 @@ def options(build: Build) -> list[str]:
     found += ["--no-cache"] if recipe.no_cache else []
     found += ["--pull"] if recipe.pull else []
     found += [f"--shm-size={recipe.shm_size}m"] if recipe.shm_size is not None else []
-    found += [f"--output={_output(build)}"] if build.epoch is not None else []
+    found.append(f"--output={_output(build)}")
     found += [f"--add-host={name}:{address}" for name, address in recipe.add_hosts.items()]
     found.append(f"--network={recipe.network.value}")
     return [*found, "--", str(build.context)]
@@ -141,4 +143,8 @@ def _attestations(build: Build) -> Iterator[str]:
 
 
 def _output(build: Build) -> str:
-    return f"type=image,name={build.tag},rewrite-timestamp=true"
+    """Docker's own media types have no annotations; and what is unpacked has its times already."""
+    if build.archive is None:
+        return f"type=image,name={build.tag},oci-mediatypes=true"
+    rewritten = ",rewrite-timestamp=true" if build.epoch is not None else ""
+    return f"type=oci,dest={build.archive},name={build.tag}{rewritten}"

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from builder_framework.protocol import BuildSpec, Outcome, Phase, Reason, Report
 from builder_framework.validate import ImageReference
@@ -135,6 +136,9 @@ class Pipeline:
     def _stage(self, plan: Plan, publisher: Publisher, engine: Engine) -> Mapping[str, Manifest]:
         registry = Registry(engine.address)
         try:
+            if self._archive.exists():
+                registry.load(self._archive)
+                self._archive.unlink()
             identity, size = registry.image_id(plan.local)
             self._report = replace(self._report, size=size)
             return publisher.stage(registry, plan.local, identity)
@@ -207,7 +211,13 @@ class Pipeline:
             sbom_generator=self.spec.engine.sbom_generator,
             provenance=output.provenance,
             proxies=proxy_arguments(self.spec.engine.proxies),
+            archive=self._archive if output.timestamp is not None else None,
         )
+
+    @property
+    def _archive(self) -> Path:
+        """Where an image is whose times are rewritten: not in the engine, which unpacks it."""
+        return self.workspace.root / "image.tar"
 
     def _blame(self, engine: Engine) -> None:
         """What failed because its engine died failed for what ended the engine."""

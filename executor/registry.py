@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder_framework.protocol import Reason
@@ -46,6 +47,15 @@ class Registry:
             found = client.inspect_image(str(image))
         size = found.get("Size")
         return str(found["Id"]), size if isinstance(size, int) else None
+
+    def load(self, archive: Path) -> None:
+        """Bring the images of an archive into the engine, under the names that stand in it."""
+        with self._client() as client, _engine_errors(), archive.open("rb") as content:
+            for told in client.load_image(content):
+                if "error" in told:
+                    raise BuildFailure(
+                        Reason.ENGINE_FAILED, f"the engine did not load the image: {told['error']}"
+                    )
 
     def tag(self, image: ImageReference, name: ImageReference) -> None:
         """Give a loaded image one more name."""

@@ -20,6 +20,7 @@ _WRAPPING = re.compile(
 )
 # Docker 23 and later; before that.
 _EXIT = re.compile(r"(?:did not complete successfully|executor failed running \[.*\]): (?P<how>.+)")
+_OTHER_PLATFORM = re.compile(r"exec format error", re.IGNORECASE)
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 # `[2/3] RUN make`, `[stage 2/3] COPY …`, and the URL of an ADD.
@@ -93,7 +94,8 @@ class Failure:
 class BuildState:
     """What the lines so far have told. `steps`: name of each vertex by its number.
 
-    `no_space`: the vertices whose own output complains about a full disk.
+    `no_space`: the vertices whose own output complains about a full disk; `foreign`: those with a
+    program of another platform.
     """
 
     steps: Mapping[str, str]
@@ -101,6 +103,7 @@ class BuildState:
     error: str | None = None
     final: str | None = None
     no_space: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()
     last: str = ""
 
     @property
@@ -119,6 +122,8 @@ def fold_build(state: BuildState, line: str) -> BuildState:
     if match := _OUTPUT.fullmatch(line):
         if _NO_SPACE.search(match["text"]):
             return replace(state, no_space=state.no_space | {match["id"]})
+        if _OTHER_PLATFORM.search(match["text"]):
+            return replace(state, foreign=state.foreign | {match["id"]})
         return state
     if match := _VERTEX_ERROR.fullmatch(line):
         if state.error is not None or match["error"].startswith("context canceled"):
@@ -143,6 +148,12 @@ def build_failure(state: BuildState, exit_code: int) -> Failure:
     # The text of a failed RUN holds its command, which may speak of anything.
     if _NO_SPACE.search(exited["how"] if exited else texts) or state.failed in state.no_space:
         return Failure(Reason.DISK_FULL, f"the agent's disk is full: {step or error}")
+    if exited and (state.failed in state.foreign or _OTHER_PLATFORM.search(exited["how"])):
+        return Failure(
+            Reason.PLATFORM_UNSUPPORTED,
+            f"{step or 'RUN'}: a program of another platform than the agent's, whose kernel has no "
+            "emulator for it (exec format error)",
+        )
     if exited:
         return Failure(Reason.STEP_FAILED, f"{step or 'RUN'}: {exited['how']}")
     if _FROM.match(step):

@@ -232,21 +232,31 @@ def until(condition: Callable[[], bool], complaint: str, patience: float = 60.0)
 
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
+    "application/vnd.docker.distribution.manifest.list.v2+json, "
     "application/vnd.docker.distribution.manifest.v2+json"
 )
 
 
 @dataclass(frozen=True)
 class Image:
-    """A pushed image: its manifest's digest, its config, and the files its layers add up to."""
+    """A pushed image: its digest, its manifest and config, and the files its layers add up to.
+
+    `index`: what the digest is of, if not of the manifest; `attestations`: the statements in it.
+    """
 
     digest: str
+    manifest: Json
     config: Json
     files: dict[str, bytes]
+    index: Json = field(default_factory=dict)
+    attestations: list[Json] = field(default_factory=list)
 
 
 def pull(cluster: Cluster, name: str, reference: str) -> Image:
-    """Fetch `name:reference` (a tag or digest) from the cluster's registry, all of it."""
+    """Fetch `name:reference` (a tag or digest) from the cluster's registry, all of it.
+
+    Of an index the first image, and the attestations.
+    """
     base = f"http://{cluster.registry.address}/v2/{name}"
     auth = (cluster.registry.username, cluster.registry.password)
 
@@ -258,12 +268,23 @@ def pull(cluster: Cluster, name: str, reference: str) -> Image:
         return answer.content
 
     raw = fetch(f"manifests/{reference}")
-    manifest = json.loads(raw)
+    manifest, index, attestations = json.loads(raw), {}, []
+    if "manifests" in manifest:
+        index = manifest
+        manifests = [json.loads(fetch(f"manifests/{m['digest']}")) for m in index["manifests"]]
+        manifest = manifests[0]
+        attestations = [
+            json.loads(fetch(f"blobs/{layer['digest']}"))
+            for each in manifests
+            for layer in each["layers"]
+            if layer["mediaType"] == "application/vnd.in-toto+json"
+        ]
     files: dict[str, bytes] = {}
     for layer in manifest["layers"]:
         _apply(fetch(f"blobs/{layer['digest']}"), files)
     config: Json = json.loads(fetch(f"blobs/{manifest['config']['digest']}"))
-    return Image(f"sha256:{hashlib.sha256(raw).hexdigest()}", config, files)
+    digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+    return Image(digest, manifest, config, files, index, attestations)
 
 
 def _apply(layer: bytes, files: dict[str, bytes]) -> None:

@@ -37,6 +37,7 @@ def full(**changes: Any) -> Build:
         "epoch": 17,
         "sbom": True,
         "provenance": Provenance.MAX,
+        "archive": Path("/a.tar"),
         "proxies": {"http_proxy": "http://u:p@proxy:3128"},
         **changes,
     }
@@ -68,6 +69,7 @@ def test_a_plain_build_says_no_more_than_it_must() -> None:
         "context": "/c",
         "dockerfile": "/c/Dockerfile",
         "tags": ["registry.example:5000/app:builder-b-1"],
+        "output": [f"type=image,name={TAG},oci-mediatypes=true"],
     }
 
 
@@ -91,7 +93,7 @@ def test_everything_that_can_be_asked_for() -> None:
         "no-cache": True,
         "pull": True,
         "shm-size": "64m",
-        "output": [f"type=image,name={TAG},rewrite-timestamp=true"],
+        "output": [f"type=oci,dest=/a.tar,name={TAG},rewrite-timestamp=true"],
     }
 
 
@@ -118,6 +120,7 @@ def test_options_say_the_same_and_more() -> None:
         "--file=/c/Dockerfile",
         f"--tag={TAG}",
         "--target=x",
+        f"--output=type=image,name={TAG},oci-mediatypes=true",
         "--add-host=db:::1",
         "--network=none",
         "--",
@@ -135,7 +138,7 @@ def test_options_say_the_same_and_more() -> None:
         "--no-cache",
         "--pull",
         "--shm-size=64m",
-        f"--output=type=image,name={TAG},rewrite-timestamp=true",
+        f"--output=type=oci,dest=/a.tar,name={TAG},rewrite-timestamp=true",
     ):
         assert option in every
 

@@ -1,0 +1,208 @@
+"""What a Dockerfile of today needs, each in a small repository, seen in the image that came out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devcluster import Cluster
+from tests.integration.harness import Framework, Image, Json, pull
+
+pytestmark = pytest.mark.integration
+
+SECRET = "canary-7fK2pQ9x"
+
+
+class Golden:
+    """A repository with one Dockerfile, and the builds of it."""
+
+    def __init__(self, framework: Framework, cluster: Cluster, name: str) -> None:
+        self.framework = framework
+        self.cluster = cluster
+        self.name = name
+        self.build: Json = {}
+
+    def create(self, *lines: str, base: str | None = None, **files: str) -> str:
+        first = f"FROM {base or self.cluster.base_image}"
+        # The name keeps steps from coming out of the cache of another test.
+        dockerfile = "\n".join([first, f"ENV TEST={self.name}", *lines, ""])
+        return self.cluster.git.create_repository(self.name, {"Dockerfile": dockerfile, **files})
+
+    def make(self, url: str, tag: str = "1", **options: Any) -> Image:
+        """Build it; the image that is in the registry then."""
+        self.build = self.framework.succeeded(
+            self.framework.submit(url, f"{self.name}:{tag}", **options)
+        )
+        return pull(self.cluster, self.name, tag)
+
+    def log(self) -> str:
+        return self.framework.log(self.build["id"])
+
+
+@pytest.fixture
+def golden(framework: Framework, cluster: Cluster, name: str) -> Golden:
+    return Golden(framework, cluster, name)
+
+
+def text(image: Image, path: str) -> str:
+    return image.files[path].decode().strip()
+
+
+def test_a_secret_is_there_for_its_step_and_nowhere_after(golden: Golden) -> None:
+    url = golden.create(
+        "RUN --mount=type=secret,id=token wc -c < /run/secrets/token > /size",
+        "RUN --mount=type=secret,id=token cat /run/secrets/token",
+        "RUN test ! -e /run/secrets/token",
+    )
+    image = golden.make(url, secrets={"token": SECRET})
+    assert text(image, "size") == str(len(SECRET))
+    assert SECRET not in json.dumps(image.config)
+    assert not [path for path, content in image.files.items() if SECRET.encode() in content]
+    assert SECRET not in golden.log()
+    assert "***" in golden.log()
+    assert golden.build["secrets"] == {"token": "***"}
+
+
+def with_openssh(cluster: Cluster, folder: Path) -> str:
+    """An image with the machine's own `ssh-add` and what it is linked with; its reference."""
+    libraries = subprocess.run(["ldd", "/usr/bin/ssh-add"], check=True, capture_output=True)
+    wanted = {path for path in libraries.stdout.decode().split() if path.startswith("/")}
+    lines = [f"FROM {cluster.base_image}"]
+    for number, path in enumerate(sorted({*wanted, "/usr/bin/ssh-add"})):
+        shutil.copy(path, folder / str(number))
+        lines.append(f"COPY {number} {path}")
+    (folder / "Dockerfile").write_text("\n".join(lines))
+    image = f"{cluster.registry.address}/with-openssh:1"
+    cluster.engine.docker("build", "--quiet", "--tag", image, str(folder))
+    cluster.engine.docker("push", "--quiet", image)
+    return image
+
+
+def test_a_key_may_be_used_but_not_be_read(
+    golden: Golden, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path / "key"
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "golden", "-f", str(path)]
+    subprocess.run(keygen, check=True)
+    base = with_openssh(golden.cluster, tmp_path_factory.mktemp("openssh"))
+    url = golden.create("RUN --mount=type=ssh ssh-add -L > /keys", "RUN ! ssh-add -L", base=base)
+    image = golden.make(url, ssh={"default": path.read_text()})
+    assert text(image, "keys").split()[1] == path.with_suffix(".pub").read_text().split()[1]
+
+
+def test_heredocs(golden: Golden) -> None:
+    url = golden.create("RUN <<EOF", "set -e", "echo one > /one", "echo two >> /one", "EOF")
+    assert text(golden.make(url), "one") == "one\ntwo"
+
+
+def test_a_cache_mount_lasts_over_builds(golden: Golden) -> None:
+    mount = f"--mount=type=cache,id={golden.name},target=/c"
+    url = golden.create("ARG N", f"RUN {mount} echo $N >> /c/n && cp /c/n /n")
+    here = [["rack", "EQUALS", "a"]]
+    golden.make(url, build_args={"N": "1"}, constraints=here)
+    image = golden.make(url, build_args={"N": "2"}, constraints=here)
+    assert text(image, "n") == "1\n2"
+
+
+def test_no_cache_runs_every_step_again(golden: Golden) -> None:
+    url = golden.create("RUN cat /proc/sys/kernel/random/uuid > /id")
+    here = [["rack", "EQUALS", "a"]]
+    first = text(golden.make(url, constraints=here), "id")
+    assert text(golden.make(url, constraints=here), "id") == first
+    assert text(golden.make(url, constraints=here, no_cache=True), "id") != first
+
+
+def test_hosts_are_known_to_steps(golden: Golden) -> None:
+    url = golden.create("ARG WORD", "RUN grep db.example /etc/hosts > /h && echo $WORD > /w")
+    image = golden.make(url, add_hosts={"db.example": "192.0.2.7"}, build_args={"WORD": "a b"})
+    assert text(image, "h").split() == ["192.0.2.7", "db.example"]
+    assert text(image, "w") == "a b"
+
+
+def test_shared_memory_has_the_size_asked_for(golden: Golden) -> None:
+    url = golden.create("RUN df -m /dev/shm | tail -n 1 > /shm")
+    assert text(golden.make(url, shm_size=17), "shm").split()[1] == "17"
+
+
+def test_steps_may_be_without_a_network(golden: Golden) -> None:
+    url = golden.create("RUN ls /sys/class/net > /nets")
+    assert text(golden.make(url, network="none"), "nets") == "lo"
+
+
+def test_labels_and_annotations(golden: Golden) -> None:
+    url = golden.create("RUN true")
+    image = golden.make(
+        url,
+        source={"ref": "main"},
+        image_labels={"team": "a", "org.opencontainers.image.vendor": "b ${x}"},
+        annotations={"org.opencontainers.image.title": "c %{y}"},
+    )
+    commit = golden.build["result"]["commit"]
+    standard = {
+        "org.opencontainers.image.source": url,
+        "org.opencontainers.image.revision": commit,
+        "org.opencontainers.image.version": "1",
+        "org.opencontainers.image.ref.name": "main",
+        "org.opencontainers.image.created": "2024-01-01T00:00:00Z",
+    }
+    labels = image.config["config"]["Labels"]
+    assert labels == {**standard, "team": "a", "org.opencontainers.image.vendor": "b ${x}"}
+    assert image.manifest["annotations"] == {
+        **standard,
+        "org.opencontainers.image.title": "c %{y}",
+    }
+    bare = golden.make(url, "2", standard_labels=False)
+    assert not bare.config["config"].get("Labels")
+    assert not bare.manifest.get("annotations")
+
+
+def test_the_same_commit_gives_the_same_digest_anywhere(golden: Golden) -> None:
+    """Built cold on each of two agents, with the times of the source."""
+    url = golden.create("RUN echo content > /file && touch /another")
+    images = [
+        golden.make(
+            url, timestamp="source", constraints=[["rack", "EQUALS", rack]], no_cache=True
+        )
+        for rack in ("a", "b")
+    ]
+    assert images[0].digest == images[1].digest
+    assert images[0].config["created"].startswith("2024-01-01T00:00:00")
+
+
+def test_several_platforms_make_an_index(golden: Golden) -> None:
+    files = {"hello": "hello\n"}
+    url = golden.cluster.git.create_repository(
+        golden.name, {"Dockerfile": "FROM scratch\nARG TARGETARCH\nCOPY hello /\n", **files}
+    )
+    image = golden.make(url, platforms=["linux/amd64", "linux/arm64"])
+    told = [m["platform"]["architecture"] for m in image.index["manifests"]]
+    assert sorted(told) == ["amd64", "arm64"]
+    assert golden.build["result"]["digest"] == image.digest
+
+
+def test_a_platform_without_an_emulator_is_told(golden: Golden) -> None:
+    """What cannot be executed here is what another machine's program is."""
+    files = {"Dockerfile": 'FROM scratch\nCOPY --chmod=755 program /\nRUN ["/program"]\n'}
+    program = "no program of this machine\n"
+    url = golden.cluster.git.create_repository(golden.name, {**files, "program": program})
+    build = golden.framework.failed(
+        golden.framework.submit(url, f"{golden.name}:1", platforms=["linux/s390x"]),
+        "platform_unsupported",
+    )
+    assert "linux/s390x" in build["message"]
+
+
+def test_provenance_stands_beside_the_image(golden: Golden) -> None:
+    url = golden.create("RUN --mount=type=secret,id=token true")
+    image = golden.make(url, provenance="max", secrets={"token": SECRET})
+    kinds = [
+        m.get("annotations", {}).get("vnd.docker.reference.type") for m in image.index["manifests"]
+    ]
+    assert kinds == [None, "attestation-manifest"]
+    assert "slsa.dev/provenance" in json.dumps(image.attestations)
+    assert SECRET not in json.dumps(image.attestations)
