@@ -74,6 +74,9 @@ unit: environment ## the tests that need no cluster: some minutes
 integration: bootstrap ## the tests on real clusters of their own
 	@$(VENV)/python -m pytest -m integration $(or $(ARGS),$(TWO_CLUSTERS))
 
+golden: bootstrap ## small repositories, one for each feature of the builder, and what came out
+	@$(VENV)/python -m pytest tests/golden $(or $(ARGS),$(TWO_CLUSTERS))
+
 registry-faults: bootstrap ## every fault at every request of a push to a real registry
 	@$(VENV)/python -m tests.integration.registry_faults
 

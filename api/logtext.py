@@ -13,6 +13,11 @@ MIN_LIMIT = 4
 """Bytes: the longest UTF-8 character, so that every piece gets on."""
 
 
+TAIL_BYTES = 8192
+TAIL_LINES = 20
+"""What a failed build shows of its log without being asked."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """Text that begins at byte `offset` of the log and ends before byte `end`."""
@@ -35,6 +40,14 @@ def read(builds: Builds, view: BuildView, offset: int, limit: int) -> Piece:
     if not (view.log_complete and end >= view.log_size):
         data = data[: len(data) - incomplete_tail(data)]
     return Piece(data.decode("utf-8", "replace"), offset, offset + len(data))
+
+
+def tail(builds: Builds, view: BuildView) -> str:
+    """The last lines, as many as fit into TAIL_BYTES, at most TAIL_LINES."""
+    begin = max(0, view.log_size - TAIL_BYTES)
+    lines = read(builds, view, begin, TAIL_BYTES).text.splitlines()
+    # The first one may be cut.
+    return "\n".join((lines[1:] if begin else lines)[-TAIL_LINES:])
 
 
 def incomplete_tail(data: bytes) -> int:

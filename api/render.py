@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from builder_framework import codec
 from builder_framework.codec import timestamp
 from builder_framework.domain import endpoints
 from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
 from builder_framework.domain.states import State
 from builder_framework.ports import BuildView, DeliveryView, Waiting
+from builder_framework.protocol import FailedStep
 from builder_framework.recipe import Output, Recipe, RegistryAuth
 from builder_framework.redact import MASK, Secret
 
@@ -18,8 +20,8 @@ Json = dict[str, Any]
 Redact = Callable[[str], str]
 
 
-def build(view: BuildView) -> Json:
-    """Everything about a build.
+def build(view: BuildView, tail: str | None = None) -> Json:
+    """Everything about a build. `tail`: the end of its log, where somebody wants to see that.
 
     What people, repositories, agents and executors wrote goes through the redactor; what this
     program made up itself (ids, states, times, links) does not, because a short password would
@@ -43,7 +45,11 @@ def build(view: BuildView) -> Json:
         "queue": waiting(view.waiting, redact) if one.state is State.QUEUED else None,
         "attempts": [_attempt(item, redact) for item in one.attempts],
         "result": _result(one.result, redact),
-        "log": {"size": view.log_size, "complete": view.log_complete},
+        "log": {
+            "size": view.log_size,
+            "complete": view.log_complete,
+            "tail": _text(tail, redact),
+        },
         "links": {
             "self": path,
             "log": f"{path}/log",
@@ -227,8 +233,17 @@ def _result(result: Result, redact: Redact) -> Json:
             {"name": redact(item.name), "digest": redact(item.digest)} for item in result.images
         ],
         "size": result.size,
+        "layers": result.layers,
+        "steps": None if result.steps is None else codec.to_jsonable(result.steps),
+        "failed_step": _failed_step(result.failed_step, redact),
         "timings": {redact(name): seconds for name, seconds in result.timings.items()},
     }
+
+
+def _failed_step(step: FailedStep | None, redact: Redact) -> Json | None:
+    if step is None:
+        return None
+    return {"name": redact(step.name), "line": step.line, "exit_code": step.exit_code}
 
 
 def _registry_auth(auth: RegistryAuth | None, redact: Redact) -> Json | None:

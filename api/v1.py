@@ -11,6 +11,7 @@ from api import auth, errors, logtext, params, render, schemas, sse, strictjson
 from builder_framework import failpoints
 from builder_framework.domain.model import is_build_id
 from builder_framework.domain.notices import is_message_id
+from builder_framework.domain.states import State
 from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
 from builder_framework.ports import Builds, Idempotency, RequestPolicy
 
@@ -65,7 +66,9 @@ def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Bluepr
 
     @v1.get("/<build_id>")
     def show(build_id: str) -> Response:
-        return jsonify(render.build(builds.get(_known(build_id))))
+        view = builds.get(_known(build_id))
+        tail = logtext.tail(builds, view) if view.build.state is State.FAILED else None
+        return jsonify(render.build(view, tail))
 
     @v1.post("/<build_id>/cancel")
     def cancel(build_id: str) -> Response:

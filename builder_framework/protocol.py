@@ -157,6 +157,23 @@ class PushedImage:
 
 
 @dataclass(frozen=True)
+class Steps:
+    """A build's instructions after the FROMs: how many, and how many of them the cache had."""
+
+    total: int
+    cached: int
+
+
+@dataclass(frozen=True)
+class FailedStep:
+    """The instruction that failed; its line in the Dockerfile, and its command's exit code."""
+
+    name: str
+    line: int | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """What the executor says in a status update.
 
@@ -174,6 +191,9 @@ class Report:
     images: tuple[PushedImage, ...] = ()
     digest: str | None = None
     size: int | None = None
+    layers: int | None = None
+    steps: Steps | None = None
+    failed_step: FailedStep | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
     transient: bool = False
     version: int = VERSION

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder_framework.protocol import Reason, Steps
 from builder_framework.recipe import RegistryAuth
 from builder_framework.redact import Secret
 from builder_framework.validate import DOCKER_HUB
@@ -17,7 +18,7 @@ from executor.cancel import CancelToken
 from executor.failure import BuildFailure
 from executor.log import BuildLog
 from executor.retry import Retries
-from executor.stream import NEW_BUILD, build_failure, fold_build, refused_login
+from executor.stream import NEW_BUILD, Failure, build_failure, fold_build, refused_login
 from executor.surroundings import network_settings
 from executor.workspace import Workspace
 
@@ -51,8 +52,8 @@ def run_build(
     log: BuildLog,
     token: CancelToken,
     retries: Retries,
-) -> None:
-    """Build and load the image into the engine at `address`.
+) -> Steps:
+    """Build the image: into the engine at `address`, or into its archive.
 
     `logins`: for base images, by registry. A base image that could not be had for now is tried
     again: what was built comes from the cache. Raises BuildFailure, Stopped.
@@ -63,7 +64,7 @@ def run_build(
     command = _command(build, workspace)
     environment = _environment(address, config, workspace.home, build.proxies)
 
-    def run() -> None:
+    def run() -> Steps:
         state = NEW_BUILD
 
         def fold(line: str) -> None:
@@ -76,9 +77,22 @@ def run_build(
             )
         if code != 0:
             failure = refused_login(build_failure(state, code), logins)
-            raise BuildFailure(failure.reason, failure.message, transient=failure.transient)
+            raise BuildFailure(
+                failure.reason,
+                _with_platforms(failure, build),
+                transient=failure.transient,
+                step=failure.step,
+            )
+        return state.counted
 
-    retries.run(run)
+    return retries.run(run)
+
+
+def _with_platforms(failure: Failure, build: Build) -> str:
+    platforms = ", ".join(build.recipe.platforms)
+    if failure.reason is not Reason.PLATFORM_UNSUPPORTED or not platforms:
+        return failure.message
+    return f"{failure.message}; asked for: {platforms}"
 
 
 def _command(build: Build, workspace: Workspace) -> list[str]:

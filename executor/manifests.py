@@ -238,8 +238,21 @@ class Repository:
             else float("inf"),
         )
 
-    def _failure(self, why: str, *, transient: bool = True, **more: float) -> BuildFailure:
-        return BuildFailure(Reason.PUSH_FAILED, f"{self.name}: {why}", transient=transient, **more)
+    def _failure(
+        self,
+        why: str,
+        *,
+        transient: bool = True,
+        patience: float = float("inf"),
+        retry_after: float = 0.0,
+    ) -> BuildFailure:
+        return BuildFailure(
+            Reason.PUSH_FAILED,
+            f"{self.name}: {why}",
+            transient=transient,
+            patience=patience,
+            retry_after=retry_after,
+        )
 
 
 def _media_type(answer: Answer) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from builder_framework.protocol import BuildSpec, Outcome, Phase, Reason, Report
+from builder_framework.protocol import BuildSpec, FailedStep, Outcome, Phase, Reason, Report
 from builder_framework.validate import ImageReference
 from executor import labels
 from executor.bake import Build
@@ -80,6 +80,7 @@ class Pipeline:
         except Stopped:
             report = self._stopped()
         except BuildFailure as failure:
+            self._blame_step(failure.step)
             report = self._failed(failure.reason, failure.message, transient=failure.transient)
         except LeaseRefused as refusal:
             report = self._killed(f"the framework gave no leave to publish: {refusal}")
@@ -139,9 +140,9 @@ class Pipeline:
             if self._archive.exists():
                 registry.load(self._archive)
                 self._archive.unlink()
-            identity, size = registry.image_id(plan.local)
-            self._report = replace(self._report, size=size)
-            return publisher.stage(registry, plan.local, identity)
+            loaded = registry.inspect(plan.local)
+            self._report = replace(self._report, size=loaded.size, layers=loaded.layers)
+            return publisher.stage(registry, plan.local, loaded.id)
         except Stopped:
             # What was hung up on may still be on its way, and nothing may follow KILLED.
             self.engines.abandon(engine)
@@ -180,7 +181,7 @@ class Pipeline:
         build = self._what_to_build(plan, checkout)
         self._timings["engine"] = engine.wait_ready(self.token, self.log.line)
         try:
-            run_build(
+            steps = run_build(
                 build,
                 self.spec.logins.to_pull(),
                 engine.address,
@@ -192,6 +193,7 @@ class Pipeline:
         except BuildFailure:
             self._blame(engine)
             raise
+        self._report = replace(self._report, steps=steps)
 
     def _what_to_build(self, plan: Plan, checkout: Checkout) -> Build:
         recipe, output, space = plan.recipe, self.spec.output, self.workspace
@@ -223,6 +225,11 @@ class Pipeline:
         """What failed because its engine died failed for what ended the engine."""
         if not engine.alive:
             engine.wait_ready(self.token, self.log.line)  # raises
+
+    def _blame_step(self, step: FailedStep | None) -> None:
+        if step is not None:
+            told = replace(step, name=self.log.redact(step.name))
+            self._report = replace(self._report, failed_step=told)
 
     def _retries(self) -> Retries:
         return Retries(self.token, self.log.line, self.backoff, tries=TRIES)

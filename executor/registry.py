@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,15 @@ UNKNOWN_HOST_PATIENCE = 60.0
 """Seconds: a name server may fail for a while, but a misspelt registry never comes."""
 
 
+@dataclass(frozen=True)
+class LoadedImage:
+    """An image in the engine: its id, its size in bytes and the number of its layers."""
+
+    id: str
+    size: int | None
+    layers: int | None
+
+
 class Registry:
     """The images of one engine, and the way from there to their registries."""
 
@@ -41,12 +51,17 @@ class Registry:
         self._address = address
         self._silence = silence
 
-    def image_id(self, image: ImageReference) -> tuple[str, int | None]:
-        """The id and the size in bytes of a loaded image, as `docker image inspect` tells them."""
+    def inspect(self, image: ImageReference) -> LoadedImage:
+        """What `docker image inspect` tells of it."""
         with self._client() as client, _engine_errors():
             found = client.inspect_image(str(image))
         size = found.get("Size")
-        return str(found["Id"]), size if isinstance(size, int) else None
+        layers = (found.get("RootFS") or {}).get("Layers")
+        return LoadedImage(
+            str(found["Id"]),
+            size if isinstance(size, int) else None,
+            len(layers) if isinstance(layers, list) else None,
+        )
 
     def load(self, archive: Path) -> None:
         """Bring the images of an archive into the engine, under the names that stand in it."""

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from builder_framework.protocol import Reason
+from builder_framework.protocol import FailedStep, Reason, Steps
 
 # BuildKit's plain progress (util/progress/progressui): `#7 [2/3] RUN make`, `#7 0.3 text`,
 # `#7 ERROR: …`, in the end `ERROR: failed to solve: …`.
 _OUTPUT = re.compile(r"#(?P<id>\d+) \d+\.\d+ (?P<text>.*)")
+_CACHED = re.compile(r"#(?P<id>\d+) CACHED")
 _VERTEX_ERROR = re.compile(r"#(?P<id>\d+) ERROR: (?P<error>.+)")
 _VERTEX = re.compile(r"#(?P<id>\d+) (?P<name>.+)")
 _FINAL = re.compile(r"(?:ERROR|error): (?P<error>.+)")
@@ -21,10 +22,15 @@ _WRAPPING = re.compile(
 # Docker 23 and later; before that.
 _EXIT = re.compile(r"(?:did not complete successfully|executor failed running \[.*\]): (?P<how>.+)")
 _OTHER_PLATFORM = re.compile(r"exec format error", re.IGNORECASE)
+_EXIT_CODE = re.compile(r"exit code: (?P<code>\d+)")
+# `Dockerfile:12`, and beneath it a rule and the lines around it.
+_PLACE = re.compile(r"\S.*:(?P<line>\d+)")
+_RULE = "-" * 20
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
 
 # `[2/3] RUN make`, `[stage 2/3] COPY …`, and the URL of an ADD.
 _INSTRUCTION = re.compile(r"\[(?:\S+ )?\d+/\d+\] |https?://|git@")
+_BASE = re.compile(r"\[(?:\S+ )*\d+/\d+\] FROM ")
 # A FROM, a COPY --from, or the frontend that a `# syntax=` names.
 _FROM = re.compile(
     r"(?:\[[^\]]*\] )?FROM |\[internal\] load metadata for |resolve image config for "
@@ -81,13 +87,14 @@ class Failure:
     """Why it failed: `reason` for programs, the sentence for people.
 
     `transient`: whether another try may succeed; None leaves that to the reason. `no_such_host`:
-    the name server knows no such server, for now or for ever.
+    the name server knows no such server, for now or for ever. `step`: which failed, if one did.
     """
 
     reason: Reason
     message: str
     transient: bool | None = None
     no_such_host: bool = False
+    step: FailedStep | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,8 @@ class BuildState:
     """What the lines so far have told. `steps`: name of each vertex by its number.
 
     `no_space`: the vertices whose own output complains about a full disk; `foreign`: those with a
-    program of another platform.
+    program of another platform; `cached`: those that the cache had. `line`: the place in the
+    Dockerfile that the error is about.
     """
 
     steps: Mapping[str, str]
@@ -104,12 +112,24 @@ class BuildState:
     final: str | None = None
     no_space: frozenset[str] = frozenset()
     foreign: frozenset[str] = frozenset()
+    cached: frozenset[str] = frozenset()
+    line: int | None = None
     last: str = ""
 
     @property
     def failed_step(self) -> str | None:
         """The name of the vertex that failed first."""
         return None if self.failed is None else self.steps.get(self.failed, f"step {self.failed}")
+
+    @property
+    def counted(self) -> Steps:
+        """The instructions that were looked at, without the FROMs."""
+        found = {
+            number
+            for number, name in self.steps.items()
+            if _INSTRUCTION.match(name) and not _BASE.match(name)
+        }
+        return Steps(len(found), len(found & self.cached))
 
 
 NEW_BUILD = BuildState(steps={})
@@ -125,6 +145,8 @@ def fold_build(state: BuildState, line: str) -> BuildState:
         if _OTHER_PLATFORM.search(match["text"]):
             return replace(state, foreign=state.foreign | {match["id"]})
         return state
+    if match := _CACHED.fullmatch(line):
+        return replace(state, cached=state.cached | {match["id"]})
     if match := _VERTEX_ERROR.fullmatch(line):
         if state.error is not None or match["error"].startswith("context canceled"):
             return state  # the first error is the cause, those after it are its victims
@@ -135,11 +157,23 @@ def fold_build(state: BuildState, line: str) -> BuildState:
         return replace(state, steps={**state.steps, match["id"]: match["name"]})
     if match := _FINAL.fullmatch(line):
         return replace(state, final=_WRAPPING.sub("", match["error"]), last="")
+    if line == _RULE and state.line is None and (match := _PLACE.fullmatch(state.last)):
+        return replace(state, line=int(match["line"]), last="")
     return replace(state, last=line.strip())
 
 
 def build_failure(state: BuildState, exit_code: int) -> Failure:
     """Why a build that ended with `exit_code` (not 0) failed."""
+    failure = _why(state, exit_code)
+    name = state.failed_step
+    if name is None or not _INSTRUCTION.match(name):
+        return failure
+    code = _EXIT_CODE.search(failure.message)
+    step = FailedStep(name, state.line, None if code is None else int(code["code"]))
+    return replace(failure, step=step)
+
+
+def _why(state: BuildState, exit_code: int) -> Failure:
     step = state.failed_step or ""
     error = state.final or state.error or state.last or f"docker ended with {exit_code}"
     # A command of several lines is quoted with them, so the error's end is on the last one.

@@ -152,6 +152,12 @@ def _facts(build: Json) -> Iterable[tuple[str, Any]]:
         yield "pushed", f"{pushed['name']}@{pushed['digest']}"
     yield "digest", result["digest"]
     yield "size", None if result["size"] is None else f"{result['size']} bytes"
+    yield "layers", result["layers"]
+    if steps := result["steps"]:
+        yield "steps", f"{steps['total']}, {steps['cached']} of them from the cache"
+    if step := result["failed_step"]:
+        place = "" if step["line"] is None else f" (line {step['line']} of the Dockerfile)"
+        yield "failed step", f"{step['name']}{place}"
     yield "timings", ", ".join(f"{name} {value:.1f} s" for name, value in result["timings"].items())
     for name in ("created", "started", "ended"):
         yield name, build[f"{name}_at"]

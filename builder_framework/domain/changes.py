@@ -101,6 +101,9 @@ def learned(build: Build, report: Report | None) -> Result:
         digest=report.digest or known.digest,
         images=report.images or known.images,
         size=report.size if report.size is not None else known.size,
+        layers=report.layers if report.layers is not None else known.layers,
+        steps=report.steps or known.steps,
+        failed_step=report.failed_step or known.failed_step,
         timings=report.timings or known.timings,
     )
 

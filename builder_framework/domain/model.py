@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import InvalidValueError
-from builder_framework.protocol import Phase, PushedImage, Reason
+from builder_framework.protocol import FailedStep, Phase, PushedImage, Reason, Steps
 from builder_framework.recipe import (
     Logins,
     LoginUse,
@@ -169,6 +169,9 @@ class Result:
     digest: str | None = None
     images: tuple[PushedImage, ...] = ()
     size: int | None = None
+    layers: int | None = None
+    steps: Steps | None = None
+    failed_step: FailedStep | None = None
     timings: Mapping[str, float] = field(default_factory=dict)
 
 

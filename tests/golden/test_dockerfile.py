@@ -165,9 +165,7 @@ def test_the_same_commit_gives_the_same_digest_anywhere(golden: Golden) -> None:
     """Built cold on each of two agents, with the times of the source."""
     url = golden.create("RUN echo content > /file && touch /another")
     images = [
-        golden.make(
-            url, timestamp="source", constraints=[["rack", "EQUALS", rack]], no_cache=True
-        )
+        golden.make(url, timestamp="source", constraints=[["rack", "EQUALS", rack]], no_cache=True)
         for rack in ("a", "b")
     ]
     assert images[0].digest == images[1].digest

@@ -14,7 +14,7 @@ from builder_framework.domain import events as ev
 from builder_framework.domain.delivery import DeliveryState, Try
 from builder_framework.errors import BuilderError, LeadershipLostError, StaleWriteError
 from builder_framework.ports import DeliveryView, Readiness, Refusal, RequestPolicy
-from builder_framework.protocol import Phase, PushedImage, Reason, Report
+from builder_framework.protocol import FailedStep, Phase, PushedImage, Reason, Report, Steps
 from tests.unit.builds_double import AUTH, BODY, USER, MemoryBuilds
 
 pytest_plugins = ("tests.unit.conftest_api",)
@@ -108,6 +108,26 @@ def test_credentials_that_cannot_work_are_refused(
     source = {"git": {**BODY["source"]["git"], **git}}
     answer = http.post(BUILDS, json={**BODY, "source": source}, auth=AUTH)
     assert set(errors(answer)) == {field}
+
+
+def test_a_failed_build_shows_where_it_failed(http: Any, builds: MemoryBuilds) -> None:
+    """The step with its line, and the last lines of the log, without the secret in them."""
+    body = {**BODY, "secrets": {"token": "s3cret-canary"}}
+    build_id = http.post(BUILDS, json=body, auth=AUTH).json["id"]
+    builds.place(build_id)
+    builds.write(build_id, b"".join(b"line %d s3cret-canary\n" % n for n in range(2000)))
+    report = Report(failed_step=FailedStep("[2/2] RUN echo s3cret-canary", 7, 2))
+    builds.apply(build_id, ev.TaskFailed(1, Reason.STEP_FAILED, "it failed", report))
+    build = http.get(f"{BUILDS}/{build_id}", auth=AUTH).json
+    assert build["result"]["failed_step"] == {
+        "name": "[2/2] RUN echo ***",
+        "line": 7,
+        "exit_code": 2,
+    }
+    tail = build["log"]["tail"].splitlines()
+    assert tail == [f"line {n} ***" for n in range(1980, 2000)]
+    (listed,) = http.get(BUILDS, auth=AUTH).json["builds"]
+    assert listed["log"]["tail"] is None
 
 
 LOGIN = {"registry": "docker.io", "username": "u", "password": "canary"}
@@ -284,6 +304,8 @@ def test_a_finished_build_shows_attempts_and_result(http: Any, builds: MemoryBui
         digest=digest,
         images=(PushedImage("registry.example.org/app:1", digest),),
         size=5,
+        layers=2,
+        steps=Steps(3, 1),
         timings={"total": 1.5},
     )
     builds.apply(build_id, ev.TaskSucceeded(1, report))
@@ -294,6 +316,9 @@ def test_a_finished_build_shows_attempts_and_result(http: Any, builds: MemoryBui
         "digest": digest,
         "images": [{"name": "registry.example.org/app:1", "digest": digest}],
         "size": 5,
+        "layers": 2,
+        "steps": {"total": 3, "cached": 1},
+        "failed_step": None,
         "timings": {"total": 1.5},
     }
     (attempt,) = build["attempts"]

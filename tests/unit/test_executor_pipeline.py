@@ -23,6 +23,7 @@ from builder_framework.protocol import (
     PushedImage,
     Reason,
     Report,
+    Steps,
     decode_lease_request,
 )
 from builder_framework.recipe import (
@@ -46,6 +47,7 @@ from executor.lease import LeaseDesk
 from executor.log import BuildLog
 from executor.pipeline import Pipeline
 from executor.plan import check
+from executor.registry import LoadedImage
 from executor.retry import Backoff
 from executor.workspace import workspace
 from tests.unit.executor_registry import (
@@ -101,8 +103,8 @@ class FakeRegistry:
     def __call__(self, _address: str) -> FakeRegistry:
         return self
 
-    def image_id(self, _image: ImageReference) -> tuple[str, int | None]:
-        return IMAGE_ID, 1234
+    def inspect(self, _image: ImageReference) -> LoadedImage:
+        return LoadedImage(IMAGE_ID, 1234, 2)
 
     def tag(self, _image: ImageReference, _name: ImageReference) -> None:
         pass
@@ -210,9 +212,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         _log: object,
         token: CancelToken,
         _retries: object,
-    ) -> None:
+    ) -> Steps:
         made.built.append(what)
         made.build_it(token)
+        return Steps(3, 1)
 
     def engine_for(*_: object) -> Engine:
         return engine
@@ -235,6 +238,8 @@ def test_a_good_build(bench: Bench) -> None:
         images=tuple(PushedImage(name, DIGEST) for name in bench.spec.images),
         digest=DIGEST,
         size=1234,
+        layers=2,
+        steps=Steps(3, 1),
         timings=report.timings,
     )
     assert set(report.timings) == {"cloning", "building", "pushing", "engine", "total"}

@@ -20,7 +20,7 @@ from builder_framework.redact import Secret
 from builder_framework.validate import image_reference
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.failure import BuildFailure
-from executor.registry import Registry
+from executor.registry import LoadedImage, Registry
 from tests.unit.waiting import until
 
 IMAGE = image_reference("registry.example:5000/app:1")
@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path.endswith("/version"):
             self._answer(self.server.version_status, {"ApiVersion": "1.44", "message": "x"})
         elif self.path.endswith("/images/registry.example:5000/app:1/json"):
-            self._answer(200, {"Id": DIGEST, "Size": 1234})
+            self._answer(200, {"Id": DIGEST, "Size": 1234, "RootFS": {"Layers": ["a", "b"]}})
         else:
             self._answer(404, {"message": "No such image"})
 
@@ -205,9 +205,9 @@ def test_a_stop_hangs_up_on_an_engine_that_has_not_begun_to_answer(
 
 
 def test_the_image_in_the_engine(registry: Registry) -> None:
-    assert registry.image_id(IMAGE) == (DIGEST, 1234)
+    assert registry.inspect(IMAGE) == LoadedImage(DIGEST, 1234, 2)
     with pytest.raises(BuildFailure) as caught:
-        registry.image_id(image_reference("other:1"))
+        registry.inspect(image_reference("other:1"))
     assert caught.value.reason is Reason.ENGINE_FAILED
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from builder_framework.protocol import Reason
@@ -40,7 +42,7 @@ class Work:
         return "done"
 
 
-def failure(**options: float) -> BuildFailure:
+def failure(**options: Any) -> BuildFailure:
     return BuildFailure(Reason.PUSH_FAILED, "HTTP 503", transient=True, **options)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder_framework.protocol import Reason
+from builder_framework.protocol import FailedStep, Reason, Steps
 from executor.stream import (
     NEW_BUILD,
     BuildState,
@@ -430,3 +430,52 @@ def test_the_log_shows_beginnings_and_ends_only() -> None:
         {"aux": {"Digest": PUSHED}},
     ):
         assert push_progress(event) is None
+
+
+FAILED = (
+    BASE
+    + """\
+#5 [linux/amd64 2/4] WORKDIR /x
+#5 CACHED
+
+#7 [linux/amd64 3/4] RUN make test
+#7 0.2 one test failed
+#7 ERROR: process "/bin/sh -c make test" did not complete successfully: exit code: 2
+------
+ > [linux/amd64 3/4] RUN make test:
+0.2 see web.py:99
+------
+docker/web.Dockerfile:12
+--------------------
+  10 |     WORKDIR /x
+  11 |
+  12 | >>> RUN make test
+  13 |
+--------------------
+ERROR: failed to solve: process "/bin/sh -c make test" did not complete successfully: exit code: 2
+"""
+)
+
+
+def test_the_failed_step_has_a_line_and_an_exit_code() -> None:
+    failure = build_failure(folded(FAILED), 1)
+    assert failure.step == FailedStep("[linux/amd64 3/4] RUN make test", 12, 2)
+    assert build_failure(folded(BUILDS["a COPY of nothing"][0]), 1).step == FailedStep(
+        "[2/2] COPY nofile /x"
+    )
+    assert build_failure(folded(BUILDS["an unknown instruction"][0]), 1).step is None
+
+
+def test_steps_are_counted_without_their_base_images() -> None:
+    assert folded(FAILED).counted == Steps(2, 1)
+    assert folded(BASE).counted == Steps(0, 0)
+
+
+@pytest.mark.parametrize("said", ["exec /x: exec format error", "/bin/sh: exec format error"])
+def test_programs_of_another_platform(said: str) -> None:
+    text = f"""\
+#7 [2/2] RUN /x
+#7 0.1 {said}
+#7 ERROR: process "/bin/sh -c /x" did not complete successfully: exit code: 1
+"""
+    assert build_failure(folded(text), 1).reason is Reason.PLATFORM_UNSUPPORTED
