@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from annotated_types import Len
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from api.fields import (
     MAX_BUILD_ARGS,
@@ -28,9 +28,11 @@ from api.fields import (
     Username,
     checked,
     fail,
+    policy_of,
     unique,
 )
 from builder_framework import validate, validate_options
+from builder_framework.ports import Permission, RequestPolicy
 from builder_framework.recipe import (
     LoginUse,
     Output,
@@ -66,9 +68,19 @@ class RecipeFields(Body):
     platforms: Annotated[list[Platform], Len(0, MAX_PLATFORMS), AfterValidator(unique)] = Field(
         default_factory=list
     )
+    hooks: bool | None = None
+    tests: bool | None = None
 
-    def to_recipe(self) -> Recipe:
+    @field_validator("hooks", "tests")
+    @classmethod
+    def _allowed(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        if value and policy_of(info).repository_programs is Permission.OFF:
+            fail("is not allowed by the operator here (BUILDER_REPOSITORY_PROGRAMS)")
+        return value
+
+    def to_recipe(self, policy: RequestPolicy) -> Recipe:
         """As the domain has it."""
+        programs = policy.repository_programs is Permission.ON
         return Recipe(
             context=self.context,
             dockerfile=self.dockerfile,
@@ -82,6 +94,8 @@ class RecipeFields(Body):
             shm_size=self.shm_size,
             network=RunNetwork(self.network),
             platforms=tuple(self.platforms),
+            hooks=programs if self.hooks is None else self.hooks,
+            tests=programs if self.tests is None else self.tests,
         )
 
 

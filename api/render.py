@@ -120,6 +120,8 @@ def _recipe(recipe: Recipe, redact: Redact) -> Json:
         "shm_size": recipe.shm_size,
         "network": recipe.network.value,
         "platforms": list(recipe.platforms),
+        "hooks": recipe.hooks,
+        "tests": recipe.tests,
     }
 
 

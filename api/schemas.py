@@ -172,7 +172,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
                 _or(asked.mem, default.mem),
                 _or(asked.disk, default.disk),
             ),
-            recipe=self.to_recipe(),
+            recipe=self.to_recipe(policy),
             output=self.to_output(),
             registry_auth=self.registry_auth.to_auth() if self.registry_auth else None,
             registries=tuple(login.to_login() for login in self.registries),

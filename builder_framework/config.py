@@ -34,7 +34,7 @@ from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
 from builder_framework.domain.notices import Announcer
 from builder_framework.errors import ConfigError, FieldProblem, InvalidValueError
-from builder_framework.ports import RequestPolicy
+from builder_framework.ports import Permission, RequestPolicy
 from builder_framework.protocol import EngineMode, EngineSpec
 from builder_framework.redact import Secret
 
@@ -205,6 +205,13 @@ class Settings(BaseModel):
     max_cpus: Amount = Field(256.0, description="cpus a request may ask for.")
     max_mem: Amount = Field(1024.0 * 1024, description="MiB of memory a request may ask for.")
     max_disk: Amount = Field(16 * 1024.0 * 1024, description="MiB of disk a request may ask for.")
+
+    repository_programs: Permission = Field(
+        Permission.OFF,
+        description="Whether builds run their repository's `hooks/` and tests with a service "
+        "`sut`: `off`, `request` (where a request asks for it), `on` (all). They run as root in "
+        "the executor's privileged container: whoever may build may then do anything on agents.",
+    )
 
     webhooks: Names = Field(
         (),
@@ -390,6 +397,7 @@ class Settings(BaseModel):
             max_resources=Resources(self.max_cpus, self.max_mem, self.max_disk),
             default_max_attempts=self.default_max_attempts,
             webhook_hosts=self.webhook_hosts,
+            repository_programs=self.repository_programs,
             staging_tag=self.staging_tag,
         )
 

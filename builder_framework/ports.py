@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol
@@ -14,11 +15,20 @@ from builder_framework.domain.model import Build, BuildRequest, Resources
 from builder_framework.domain.states import State
 
 
+class Permission(str, enum.Enum):
+    """Whether something may be had: never, by those who ask for it, or by everybody unasked."""
+
+    OFF = "off"
+    REQUEST = "request"
+    ON = "on"
+
+
 @dataclass(frozen=True)
 class RequestPolicy:
     """What the operator allows and assumes. Durations in seconds, memory and disk in MiB.
 
     `webhook_hosts`: where builds may have webhooks, see `endpoints.parse_rule`.
+    `repository_programs`: hooks and tests.
     """
 
     git_protocols: tuple[str, ...] = ("https", "ssh")
@@ -32,6 +42,7 @@ class RequestPolicy:
     )
     default_max_attempts: int = 3
     webhook_hosts: tuple[str, ...] = ()
+    repository_programs: Permission = Permission.OFF
     staging_tag: str = "builder-staging"
 
 

@@ -31,6 +31,7 @@ class Phase(str, enum.Enum):
     STARTING = "STARTING"
     CLONING = "CLONING"
     BUILDING = "BUILDING"
+    TESTING = "TESTING"
     PUSHING = "PUSHING"
 
 
@@ -57,6 +58,8 @@ class Reason(str, enum.Enum):
     STEP_FAILED = "step_failed"
     PLATFORM_UNSUPPORTED = "platform_unsupported"
     BUILD_FAILED = "build_failed"
+    HOOK_FAILED = "hook_failed"
+    TEST_FAILED = "test_failed"
     PUSH_DENIED = "push_denied"
     PUSH_FAILED = "push_failed"
     ENGINE_FAILED = "engine_failed"

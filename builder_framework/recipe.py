@@ -66,7 +66,7 @@ class Recipe:
     `secrets`: by the id of `RUN --mount=type=secret`; `ssh`: private keys by the id of
     `RUN --mount=type=ssh`. `pull`: ask registries for newer base images. `add_hosts`: addresses by
     name. `shm_size`: MiB of /dev/shm in RUN. `platforms`: such as `linux/arm64`; none means the
-    engine's own.
+    engine's own. `hooks`, `tests`: whether programs of the repository run outside the Dockerfile.
     """
 
     context: str = "."
@@ -81,6 +81,8 @@ class Recipe:
     shm_size: int | None = None
     network: RunNetwork = RunNetwork.DEFAULT
     platforms: tuple[str, ...] = ()
+    hooks: bool = False
+    tests: bool = False
 
     def all_secrets(self) -> Iterator[Secret | None]:
         """Every value that must not be seen."""

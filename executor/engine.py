@@ -276,9 +276,9 @@ class NestedEngine:
     def _clear(self) -> None:
         """Whatever is here was left by executors that are gone: the lock says so."""
         try:
-            sweep.clear_images(self._socket)
+            sweep.clear_engine(self._socket)
         except sweep.EngineError as error:
-            logger.warning("could not remove the images of dead builds: %s", error)
+            logger.warning("could not remove what dead builds left: %s", error)
         self.tidy()
 
     def _change(

@@ -72,11 +72,15 @@ _SSH = (
 
 @dataclass(frozen=True)
 class Checkout:
-    """What was checked out: the full commit id, its time (ISO 8601) and its subject line."""
+    """What was checked out: the full commit id, its time (ISO 8601) and its subject line.
+
+    `ref`: the full name that led to it (`refs/heads/main`), if one did.
+    """
 
     commit: str
     committed: str
     subject: str
+    ref: str | None = None
 
 
 class Git:
@@ -96,6 +100,7 @@ class Git:
         self._log = log
         self._token = token
         self._retries = retries
+        self._ref: str | None = None
         self._env = self._environment(protocols)
         self._config = [
             *_CONFIG,
@@ -116,7 +121,7 @@ class Git:
         self._git(tree, "checkout", "--quiet", "--force", "--detach", commit)
         # Out of the build context: nothing of ours leaks, and it would spoil every COPY's cache.
         shutil.rmtree(tree / ".git")
-        return Checkout(commit, committed.strip(), subject.strip())
+        return Checkout(commit, committed.strip(), subject.strip(), self._ref)
 
     def _resolve(self, tree: Path) -> str:
         ref = self._spec.ref
@@ -130,6 +135,7 @@ class Git:
         for name in names:
             found = self._try_fetch(tree, name)
             if found is not None:
+                self._ref = name if name.startswith("refs/") else None
                 return found
         if _SOME_SHA.fullmatch(ref):
             return self._commit(tree, self._full_sha(ref))

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 
 from builder_framework.protocol import BuildSpec, FailedStep, Outcome, Phase, Reason, Report
 from builder_framework.validate import ImageReference
@@ -16,6 +16,7 @@ from executor import labels
 from executor.bake import Build
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.engine import Engine, Engines
+from executor.extras import Extras, make_extras
 from executor.failure import BuildFailure
 from executor.git import Checkout, Git
 from executor.images import mount_files, run_build
@@ -111,10 +112,20 @@ class Pipeline:
         with self.engines.use(self.spec.engine, reach) as engine:
             with self._phase(Phase.CLONING, f"Cloning {plan.url} ({plan.ref or 'HEAD'})"):
                 checkout = self._clone(plan)
+                extras = self._extras(plan, checkout, engine)
+                extras.checked_out()
             with self._phase(Phase.BUILDING, f"Building {', '.join(map(str, plan.images))}"):
-                self._image(plan, checkout, engine)
+                self._image(plan, checkout, engine, extras)
+            if extras.has_tests:
+                with self._phase(Phase.TESTING, "Testing"):
+                    extras.test()
             with self._phase(Phase.PUSHING, "Pushing"):
-                return self._publish(publisher, self._stage(plan, publisher, engine))
+                extras.before_push()
+                if extras.pushes_itself:
+                    return self._let_push(plan, publisher, engine, extras)
+                report = self._publish(publisher, self._stage(plan, publisher, engine))
+                extras.pushed()
+                return report
 
     def _publisher(self, plan: Plan) -> Publisher:
         spec, token = self.spec, self.token
@@ -137,12 +148,7 @@ class Pipeline:
     def _stage(self, plan: Plan, publisher: Publisher, engine: Engine) -> Mapping[str, Manifest]:
         registry = Registry(engine.address)
         try:
-            if self._archive.exists():
-                registry.load(self._archive)
-                self._archive.unlink()
-            loaded = registry.inspect(plan.local)
-            self._report = replace(self._report, size=loaded.size, layers=loaded.layers)
-            return publisher.stage(registry, plan.local, loaded.id)
+            return publisher.stage(registry, plan.local, self._look_at(plan, registry))
         except Stopped:
             # What was hung up on may still be on its way, and nothing may follow KILLED.
             self.engines.abandon(engine)
@@ -154,6 +160,25 @@ class Pipeline:
             if engine.alive:
                 for image in (plan.local, *plan.staging):
                     registry.forget(image)
+
+    def _look_at(self, plan: Plan, registry: Registry) -> str:
+        """The id of the image in the engine."""
+        loaded = registry.inspect(plan.local)
+        self._report = replace(self._report, size=loaded.size, layers=loaded.layers)
+        return loaded.id
+
+    def _let_push(self, plan: Plan, publisher: Publisher, engine: Engine, extras: Extras) -> Report:
+        """The repository's own hook pushes."""
+        registry = Registry(engine.address)
+        try:
+            publisher.publish_by(extras.push, self._look_at(plan, registry))
+        finally:
+            self._report = replace(self._report, images=tuple(publisher.published))
+            registry.forget(plan.local)
+        extras.pushed()
+        return replace(
+            self._report, outcome=Outcome.SUCCEEDED, digest=self._report.images[0].digest
+        )
 
     def _publish(self, publisher: Publisher, manifests: Mapping[str, Manifest]) -> Report:
         try:
@@ -177,23 +202,45 @@ class Pipeline:
         self.log.line(f"Checked out {checkout.commit}: {checkout.subject}")
         return checkout
 
-    def _image(self, plan: Plan, checkout: Checkout, engine: Engine) -> None:
-        build = self._what_to_build(plan, checkout)
+    def _image(self, plan: Plan, checkout: Checkout, engine: Engine, extras: Extras) -> None:
+        # What is wrong with the sources is told before anybody waits for an engine.
+        ours = None
+        if not extras.builds_itself:
+            ours = partial(self._by_us, self._what_to_build(plan, checkout), engine)
         self._timings["engine"] = engine.wait_ready(self.token, self.log.line)
         try:
-            steps = run_build(
-                build,
-                self.spec.logins.to_pull(),
-                engine.address,
-                self.workspace,
-                self.log,
-                self.token,
-                self._retries(),
-            )
+            extras.build(ours)
         except BuildFailure:
             self._blame(engine)
             raise
+
+    def _by_us(self, build: Build, engine: Engine) -> None:
+        steps = run_build(
+            build,
+            self.spec.logins.to_pull(),
+            engine.address,
+            self.workspace,
+            self.log,
+            self.token,
+            self._retries(),
+        )
+        if build.archive is not None:
+            Registry(engine.address).load(build.archive)
+            build.archive.unlink()
         self._report = replace(self._report, steps=steps)
+
+    def _extras(self, plan: Plan, checkout: Checkout, engine: Engine) -> Extras:
+        return make_extras(
+            plan,
+            checkout,
+            Registry(engine.address),
+            self.spec.logins,
+            engine.address,
+            f"{self.spec.build_id}.{self.spec.attempt}",
+            self.workspace,
+            self.log,
+            self.token,
+        )
 
     def _what_to_build(self, plan: Plan, checkout: Checkout) -> Build:
         recipe, output, space = plan.recipe, self.spec.output, self.workspace
@@ -213,13 +260,9 @@ class Pipeline:
             sbom_generator=self.spec.engine.sbom_generator,
             provenance=output.provenance,
             proxies=proxy_arguments(self.spec.engine.proxies),
-            archive=self._archive if output.timestamp is not None else None,
+            # The engine unpacks what it is given, and then times cannot be rewritten any more.
+            archive=space.root / "image.tar" if output.timestamp is not None else None,
         )
-
-    @property
-    def _archive(self) -> Path:
-        """Where an image is whose times are rewritten: not in the engine, which unpacks it."""
-        return self.workspace.root / "image.tar"
 
     def _blame(self, engine: Engine) -> None:
         """What failed because its engine died failed for what ended the engine."""

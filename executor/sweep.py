@@ -25,6 +25,9 @@ BUILD_LABEL = "builder.build"
 ATTEMPT_LABEL = "builder.attempt"
 """`mesos.translate` gives them to each executor's container."""
 
+TEST_LABEL = "builder.test"
+"""Of what a test starts: `build.attempt`. Not the others: those show that an attempt is alive."""
+
 LOW_DISK = 0.05
 """Share of a file system; with less than this free, no build cache is worth its place."""
 
@@ -69,8 +72,12 @@ def _ask(engine: Path, method: str, target: str) -> Any:
         raise EngineError(f"{method} {target}: the answer is no JSON") from error
 
 
-def clear_images(engine: Path) -> None:
-    """Remove every image of an engine of our own in which no build runs."""
+def clear_engine(engine: Path) -> None:
+    """Remove every container and image of an engine of our own in which no build runs."""
+    for container in _ask(engine, "GET", "/containers/json?all=1"):
+        call(engine, "DELETE", f"/containers/{container['Id']}?force=1&v=1")
+    _ask(engine, "POST", "/networks/prune")
+    call(engine, "POST", f"/volumes/prune?{urlencode({'filters': json.dumps({'all': ['1']})})}")
     _prune(engine, "/images/prune", {"filters": json.dumps({"dangling": ["false"]})})
 
 
@@ -106,10 +113,28 @@ def clear_dead_attempts(engine: Path, own: str | None = None) -> list[str]:
     if not any(f"/{own}" in container["Names"] for container in containers):
         return []
     names = dead_names(images, living(containers))
+    clear_dead_tests(engine, living(containers))
     for name in names:
         logger.info("removing %s, whose build is gone", name)
         call(engine, "DELETE", f"/images/{quote(name, safe='')}")
     return names
+
+
+def clear_dead_tests(engine: Path, alive: set[Attempt]) -> None:
+    """Remove what tests of dead attempts left on the agent's engine."""
+    running = {f"{build}.{attempt}" for build, attempt in alive}
+    for kind, listed, identity in (
+        ("containers", "/containers/json?all=1", "Id"),
+        ("networks", "/networks", "Id"),
+        ("volumes", "/volumes", "Name"),
+    ):
+        found = _ask(engine, "GET", listed)
+        for item in (found.get("Volumes") or ()) if isinstance(found, dict) else found:
+            label = (item.get("Labels") or {}).get(TEST_LABEL)
+            if label is not None and label not in running:
+                logger.info("removing one of the %s of the tests of %s", kind, label)
+                force = "?force=1&v=1" if kind == "containers" else ""
+                call(engine, "DELETE", f"/{kind}/{quote(item[identity], safe='')}{force}")
 
 
 def living(containers: Iterable[Mapping[str, Any]]) -> set[Attempt]:

@@ -85,7 +85,7 @@ def context_dir(checkout: Path, context: str) -> Path:
 
     Raises BuildFailure(context_invalid) if it is no directory of the checkout.
     """
-    found = _beneath(checkout, checkout, context)
+    found = beneath(checkout, checkout, context)
     if found is None or not found.is_dir():
         raise BuildFailure(
             Reason.CONTEXT_INVALID, f"the repository has no directory {context!r} for the context"
@@ -99,7 +99,7 @@ def dockerfile(checkout: Path, context: Path, name: str) -> Path:
     Raises BuildFailure(dockerfile_invalid) if neither is a regular file of the checkout.
     """
     for base in dict.fromkeys((context, checkout)):
-        found = _beneath(checkout, base, name)
+        found = beneath(checkout, base, name)
         if found is not None and stat.S_ISREG(found.stat().st_mode):
             return found
     raise BuildFailure(
@@ -108,7 +108,7 @@ def dockerfile(checkout: Path, context: Path, name: str) -> Path:
     )
 
 
-def _beneath(root: Path, base: Path, name: str) -> Path | None:
+def beneath(root: Path, base: Path, name: str) -> Path | None:
     """`base/name` with every link followed, if that exists and is still inside `root`.
 
     Nothing but this build writes there, so there is no race between this check and the use.

@@ -6,47 +6,16 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from devcluster import Cluster
-from tests.integration.harness import Framework, Image, Json, pull
+from tests.golden.conftest import Golden
+from tests.integration.harness import Image
 
 pytestmark = pytest.mark.integration
 
 SECRET = "canary-7fK2pQ9x"
-
-
-class Golden:
-    """A repository with one Dockerfile, and the builds of it."""
-
-    def __init__(self, framework: Framework, cluster: Cluster, name: str) -> None:
-        self.framework = framework
-        self.cluster = cluster
-        self.name = name
-        self.build: Json = {}
-
-    def create(self, *lines: str, base: str | None = None, **files: str) -> str:
-        first = f"FROM {base or self.cluster.base_image}"
-        # The name keeps steps from coming out of the cache of another test.
-        dockerfile = "\n".join([first, f"ENV TEST={self.name}", *lines, ""])
-        return self.cluster.git.create_repository(self.name, {"Dockerfile": dockerfile, **files})
-
-    def make(self, url: str, tag: str = "1", **options: Any) -> Image:
-        """Build it; the image that is in the registry then."""
-        self.build = self.framework.succeeded(
-            self.framework.submit(url, f"{self.name}:{tag}", **options)
-        )
-        return pull(self.cluster, self.name, tag)
-
-    def log(self) -> str:
-        return self.framework.log(self.build["id"])
-
-
-@pytest.fixture
-def golden(framework: Framework, cluster: Cluster, name: str) -> Golden:
-    return Golden(framework, cluster, name)
 
 
 def text(image: Image, path: str) -> str:

@@ -39,6 +39,7 @@ from devcluster.pytest_plugin import cluster_config
 from executor import pipeline as pipeline_module
 from executor.cancel import CancelToken
 from executor.engine import Engine, Engines, SocketEngine, answers
+from executor.extras import Extras
 from executor.git import Checkout
 from executor.host import daemon_settings
 from executor.lease import LeaseDesk
@@ -195,8 +196,8 @@ class _Pipeline(Pipeline):
         del plan
         return Checkout("0" * 40, "2026-01-01T00:00:00Z", "a subject")
 
-    def _image(self, plan: Plan, checkout: Checkout, engine: Engine) -> None:
-        del checkout, engine
+    def _image(self, plan: Plan, checkout: Checkout, engine: Engine, extras: Extras) -> None:
+        del checkout, engine, extras
         self.build(self.workspace.checkout, str(plan.local))
 
 

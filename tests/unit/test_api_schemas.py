@@ -14,12 +14,13 @@ from api import render, schemas, strictjson
 from builder_framework import codec
 from builder_framework.domain.model import Resources
 from builder_framework.errors import InvalidInputError
-from builder_framework.ports import RequestPolicy
+from builder_framework.ports import Permission, RequestPolicy
 from builder_framework.redact import MASK, Secret
 
 POLICY = RequestPolicy(
     git_protocols=("https", "ssh", "http", "file"),
     webhook_hosts=("*.example.org", "http://10.0.0.1:8080"),
+    repository_programs=Permission.REQUEST,
 )
 
 PRIVATE_KEY = "-----BEGIN PRIVATE KEY-----\nQUJD\n-----END PRIVATE KEY-----\n"
@@ -53,6 +54,8 @@ optional_fields = {
     "platforms": st.lists(
         st.sampled_from(["linux/amd64", "linux/arm64", "linux/arm/v7"]), unique=True
     ),
+    "hooks": st.booleans(),
+    "tests": st.booleans(),
     "image_labels": st.dictionaries(names, values, max_size=2),
     "annotations": st.dictionaries(names, values, max_size=2),
     "standard_labels": st.booleans(),
@@ -124,6 +127,8 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "shm_size": None,
         "network": "default",
         "platforms": [],
+        "hooks": False,
+        "tests": False,
         "image_labels": {},
         "annotations": {},
         "standard_labels": True,

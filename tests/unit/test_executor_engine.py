@@ -276,7 +276,13 @@ def calls(mode: Path) -> list[str]:
     return [line.partition("?")[0] for line in asked if "/_ping" not in line]
 
 
-CLEARED = ["POST /images/prune", "POST /build/prune"]
+CLEARED = [
+    "GET /containers/json",
+    "POST /networks/prune",
+    "POST /volumes/prune",
+    "POST /images/prune",
+    "POST /build/prune",
+]
 
 
 def test_what_dead_executors_left_goes_before_a_build_begins(engines: Engines, mode: Path) -> None:

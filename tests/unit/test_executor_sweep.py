@@ -137,16 +137,45 @@ def test_the_cache_is_cut_to_its_mark_or_to_nothing_on_a_full_disk(
     assert parse_qs(urlsplit(target).query) == {"all": ["1"], "keep-storage": [str(kept)]}
 
 
-def test_images_go_with_their_names(engine: Engine) -> None:
-    sweep.clear_images(engine.path)
-    ((method, target),) = engine.calls
-    assert (method, urlsplit(target).path) == ("POST", "/images/prune")
-    assert parse_qs(urlsplit(target).query) == {"filters": ['{"dangling": ["false"]}']}
+def test_nothing_stays_of_those_who_had_the_engine_before(engine: Engine) -> None:
+    """Containers first: they hold networks, volumes and images."""
+    engine.answers["/containers/json"] = [{"Id": "a"}, {"Id": "b"}]
+    sweep.clear_engine(engine.path)
+    asked = [(method, urlsplit(target).path) for method, target in engine.calls]
+    assert asked == [
+        ("GET", "/containers/json"),
+        ("DELETE", "/containers/a"),
+        ("DELETE", "/containers/b"),
+        ("POST", "/networks/prune"),
+        ("POST", "/volumes/prune"),
+        ("POST", "/images/prune"),
+    ]
+    queries = [parse_qs(urlsplit(target).query) for _, target in engine.calls]
+    assert queries[1] == {"force": ["1"], "v": ["1"]}
+    assert queries[-2:] == [
+        {"filters": ['{"all": ["1"]}']},
+        {"filters": ['{"dangling": ["false"]}']},
+    ]
+
+
+def test_tests_of_dead_attempts_are_removed_and_no_others(engine: Engine) -> None:
+    dead, alive = {sweep.TEST_LABEL: "b1.1"}, {sweep.TEST_LABEL: "b2.3"}
+    engine.answers |= {
+        "/containers/json": [
+            {"Id": "c1", "Labels": dead},
+            {"Id": "c2", "Labels": alive},
+            {"Id": "c3", "Labels": {}},
+        ],
+        "/networks": [{"Id": "n1", "Labels": dead}, {"Id": "n2"}],
+        "/volumes": {"Volumes": [{"Name": "v1", "Labels": dead}, {"Name": "v2", "Labels": None}]},
+    }
+    sweep.clear_dead_tests(engine.path, {("b2", "3")})
+    assert engine.removed == ["/containers/c1?force=1&v=1", "/networks/n1", "/volumes/v1"]
 
 
 def test_a_refusal_and_a_missing_engine_are_errors(engine: Engine, tmp_path: Path) -> None:
     engine.status = 500
     with pytest.raises(sweep.EngineError, match="500"):
-        sweep.clear_images(engine.path)
+        sweep.clear_engine(engine.path)
     with pytest.raises(sweep.EngineError, match="No such file"):
-        sweep.clear_images(tmp_path / "nothing")
+        sweep.clear_engine(tmp_path / "nothing")
