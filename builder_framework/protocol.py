@@ -52,6 +52,8 @@ class Reason(str, enum.Enum):
     GIT_REF_NOT_FOUND = "git_ref_not_found"
     GIT_UNREACHABLE = "git_unreachable"
     GIT_FAILED = "git_failed"
+    TARBALL_FAILED = "tarball_failed"
+    TARBALL_INVALID = "tarball_invalid"
     CONTEXT_INVALID = "context_invalid"
     DOCKERFILE_INVALID = "dockerfile_invalid"
     BASE_IMAGE_FAILED = "base_image_failed"

@@ -27,6 +27,24 @@ class GitSource:
 
 
 @dataclass(frozen=True)
+class TarballSource:
+    """A tar archive at a URL: plain, gzip, bzip2 or xz.
+
+    `sha256`: what it must be, in hex. `strip_components`: leading parts of names that are cut off.
+    """
+
+    url: str
+    username: str | None = None
+    password: Secret | None = None
+    sha256: str | None = None
+    strip_components: int = 0
+
+    def secrets(self) -> Iterator[Secret | None]:
+        """Every credential."""
+        yield self.password
+
+
+@dataclass(frozen=True)
 class Source:
     """Where the build context comes from: exactly one of these."""
 

@@ -61,6 +61,16 @@ class WhileLeased(io.BytesIO):
         return super().read(size)
 
 
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds of Retry-After, which is a number or a date; 0 without a usable one."""
+    text = headers.get("Retry-After") or ""
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(text))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Request:
     """What to ask. `seconds`: until there must be an answer."""
@@ -92,13 +102,8 @@ class Answer:
 
     @property
     def retry_after(self) -> float:
-        """Seconds of Retry-After, which is a number or a date; 0 without a usable one."""
-        text = self.headers.get("Retry-After") or ""
-        with contextlib.suppress(ValueError):
-            return max(0.0, float(text))
-        with contextlib.suppress(ValueError, TypeError):
-            return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-        return 0.0
+        """See the function."""
+        return retry_after(self.headers)
 
 
 class Client:
@@ -196,9 +201,12 @@ def _read(response: requests.Response) -> bytes:
 
 
 def _certificates(host: str) -> str | bool:
-    """The CA bundle that Docker would use; requests has one of its own without a company's CA."""
+    """The CA bundle that Docker would use."""
     own = CERTIFICATES / host / "ca.crt"
-    if own.exists():
-        return str(own)
+    return str(own) if own.exists() else certificates()
+
+
+def certificates() -> str | bool:
+    """The system's CA bundle; requests has one of its own, without a company's CA."""
     system = ssl.get_default_verify_paths()
     return system.cafile or system.capath or True

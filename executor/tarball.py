@@ -1,0 +1,206 @@
+"""From the URL of a tar archive to a directory: bounded in bytes, entries and time.
+
+An archive is made by a stranger: it must not fill the disk, write outside of its directory, or
+leave devices behind (tarfile's `data` filter, PEP 706).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import lzma
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path, PurePosixPath
+
+import requests
+import urllib3
+from requests.utils import get_environ_proxies
+
+from builder_framework.protocol import Reason
+from builder_framework.recipe import TarballSource
+from executor.cancel import CancelToken
+from executor.failure import BuildFailure
+from executor.registry_http import certificates, retry_after
+
+MAX_BYTES = 2 * 1024**3
+"""Of the archive as it comes."""
+
+MAX_CONTENT = 10 * 1024**3
+"""Bytes of all its files together."""
+
+MAX_RATIO = 200
+"""Content for each byte that came, once there is some content: deflate reaches 1000, text 10."""
+
+MAX_ENTRIES = 500_000
+
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 60.0
+"""Seconds without a byte."""
+
+_CHUNK = 1024 * 1024
+_RATIO_FROM = 100 * 1024**2
+_NOT_NOW = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """What came. `digest`: `sha256:…` of the archive; `newest`: its youngest file's time."""
+
+    digest: str
+    newest: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may be."""
+
+    size: int = MAX_BYTES
+    content: int = MAX_CONTENT
+    ratio: int = MAX_RATIO
+    entries: int = MAX_ENTRIES
+
+
+def fetch(
+    source: TarballSource, folder: Path, token: CancelToken, limits: Limits = Limits()
+) -> Unpacked:
+    """Download the archive and unpack it into the empty `folder` as it comes.
+
+    Raises BuildFailure(tarball_failed, tarball_invalid), Stopped.
+    """
+    with _response(source) as response:
+        stream = _Counted(response, token, limits.size)
+        found = unpack(stream, folder, source.strip_components, limits)
+    if source.sha256 is not None and found.digest != f"sha256:{source.sha256}":
+        raise _invalid(f"the archive is {found.digest}, not sha256:{source.sha256}")
+    return found
+
+
+@contextlib.contextmanager
+def _response(source: TarballSource) -> Iterator[requests.Response]:
+    with requests.Session() as session:
+        # Its environment holds passwords of others, too (netrc); proxies are given in each call.
+        session.trust_env = False
+        session.verify = certificates()
+        session.headers.update({"User-Agent": "builder-executor", "Accept-Encoding": "identity"})
+        auth = None
+        if source.password is not None:
+            auth = (source.username or "", source.password.reveal())
+        try:
+            with session.get(
+                source.url,
+                auth=auth,
+                stream=True,
+                timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                proxies=get_environ_proxies(source.url),
+            ) as response:
+                _check(response, source.url)
+                yield response
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise BuildFailure(
+                Reason.TARBALL_FAILED, f"the archive did not come: {error}", transient=True
+            ) from error
+
+
+def _check(response: requests.Response, asked: str) -> None:
+    if asked.startswith("https://") and not response.url.startswith("https://"):
+        raise _failed("the server leads away from https", transient=False)
+    if response.status_code == HTTPStatus.OK:
+        return
+    status = response.status_code
+    transient = status in _NOT_NOW or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    raise _failed(
+        f"the server answered HTTP {status} {response.reason}",
+        transient=transient,
+        wait=retry_after(response.headers),
+    )
+
+
+class _Counted(io.RawIOBase):
+    """The response's bytes, counted and hashed."""
+
+    def __init__(self, response: requests.Response, token: CancelToken, most: int) -> None:
+        self._raw = response.raw
+        self._token = token
+        self._most = most
+        self._hash = hashlib.sha256()
+        self.count = 0
+
+    def readable(self) -> bool:
+        """See io.RawIOBase."""
+        return True
+
+    def read(self, size: int = -1, /) -> bytes:
+        """See io.RawIOBase. Raises BuildFailure, Stopped."""
+        self._token.check()
+        data: bytes = self._raw.read(_CHUNK if size < 0 else size)
+        self.count += len(data)
+        if self.count > self._most:
+            raise _invalid(f"the archive has over {self._most} bytes")
+        self._hash.update(data)
+        return data
+
+    @property
+    def digest(self) -> str:
+        """Of what was read so far."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+def unpack(stream: _Counted, folder: Path, strip: int, limits: Limits) -> Unpacked:
+    """Unpack a tar stream (plain, gzip, bzip2, xz) into `folder`, names without `strip` parts.
+
+    Raises BuildFailure(tarball_invalid), and what `stream` raises.
+    """
+    newest, content = 0.0, 0
+    try:
+        with tarfile.open(fileobj=stream, mode="r|*") as archive:
+            for entries, member in enumerate(archive, start=1):
+                content += member.size
+                _check_limits(entries, content, stream.count, limits)
+                if not _strip(member, strip):
+                    continue
+                newest = max(newest, float(member.mtime))
+                # Whoever owns it there is nobody here.
+                archive.extract(member, folder, set_attrs=True, filter="data")
+        while stream.read():  # what follows the end still counts for the digest
+            pass
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, UnicodeError) as error:
+        raise _invalid(f"it is no tar archive, or a broken one: {error}") from error
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise _invalid(f"two of its entries contradict each other: {error.strerror}") from error
+    return Unpacked(stream.digest, newest)
+
+
+def _check_limits(entries: int, content: int, came: int, limits: Limits) -> None:
+    if entries > limits.entries:
+        raise _invalid(f"the archive has over {limits.entries} entries")
+    if content > limits.content:
+        raise _invalid(f"the archive's files have over {limits.content} bytes")
+    if content > _RATIO_FROM and content > came * limits.ratio:
+        raise _invalid(f"the archive unpacks to over {limits.ratio} times its size")
+
+
+def _strip(member: tarfile.TarInfo, count: int) -> bool:
+    """Cut the first parts off its name, and off a hard link's; whether anything is left."""
+    if not count:
+        return True
+    member.name = _without(member.name, count)
+    if member.islnk():
+        member.linkname = _without(member.linkname, count)
+    return bool(member.name)
+
+
+def _without(name: str, count: int) -> str:
+    return "/".join(PurePosixPath(name).parts[count:])
+
+
+def _invalid(why: str) -> BuildFailure:
+    return BuildFailure(Reason.TARBALL_INVALID, why, transient=False)
+
+
+def _failed(why: str, *, transient: bool, wait: float = 0.0) -> BuildFailure:
+    return BuildFailure(Reason.TARBALL_FAILED, why, transient=transient, retry_after=wait)
