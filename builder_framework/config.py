@@ -34,7 +34,7 @@ from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
 from builder_framework.domain.notices import Announcer
 from builder_framework.errors import ConfigError, FieldProblem, InvalidValueError
-from builder_framework.ports import Permission, RequestPolicy
+from builder_framework.ports import CacheSharing, Permission, RequestPolicy
 from builder_framework.protocol import EngineMode, EngineSpec
 from builder_framework.redact import Secret
 
@@ -145,9 +145,7 @@ class Settings(BaseModel):
         description="Mount the agent's checkpoints into executors, so that a restarted agent "
         "takes running builds over. Without it they end with `executor_lost`.",
     )
-    slots_per_agent: int = Field(
-        8, ge=1, le=1000, description="Builds (and cache volumes) per agent at most."
-    )
+    slots_per_agent: int = Field(8, ge=1, le=1000, description="Builds per agent at most.")
     engine: EngineMode = Field(
         EngineMode.NESTED,
         description="`nested`: an engine of its own in the executor. `socket`: the agent's.",
@@ -155,13 +153,24 @@ class Settings(BaseModel):
     docker_socket: str = Field(
         "/var/run/docker.sock", description="The agent's engine, for `engine = socket`."
     )
-    volume_driver: str = Field("local", description="Docker volume driver of cache volumes.")
+    volume_driver: str = Field(
+        "local", description="Docker volume driver of the cache volumes, one per agent."
+    )
     volume_prefix: str = Field("builder-cache", description="Names of cache volumes begin so.")
+    cache_path: str | None = Field(
+        None, description="Directory of the agents' hosts for caches, instead of Docker volumes."
+    )
+    cache_sharing: CacheSharing = Field(
+        CacheSharing.OWNER,
+        description="Which builds share caches on an agent: those of one `owner` (the user who "
+        "submits), of one owner and `repository`, or `all`. Cache mounts are part of them.",
+    )
     cache_keep_mb: int = Field(
         20480,
         ge=0,
-        description="MiB of build cache that stays in a slot's cache volume after a build. Without "
-        "effect on the agent's engine (`engine = socket`), whose cache is its own.",
+        description="MiB of build cache that an engine keeps after a build; there is one for each "
+        "build at a time. Without effect on the agent's engine (`engine = socket`), whose cache is "
+        "its own.",
     )
     pids_limit: int = Field(
         8192,

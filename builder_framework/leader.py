@@ -122,6 +122,8 @@ def _executor_template(settings: Settings) -> ExecutorTemplate:
         docker_socket=settings.docker_socket,
         volume_driver=settings.volume_driver,
         volume_prefix=settings.volume_prefix,
+        cache_path=settings.cache_path,
+        cache_sharing=settings.cache_sharing,
         staging_tag=settings.staging_tag,
         pids_limit=settings.pids_limit,
     )

@@ -23,6 +23,14 @@ class Permission(str, enum.Enum):
     ON = "on"
 
 
+class CacheSharing(str, enum.Enum):
+    """Which builds trust each other with their caches: an owner's, of one repository, or all."""
+
+    OWNER = "owner"
+    REPOSITORY = "repository"
+    ALL = "all"
+
+
 @dataclass(frozen=True)
 class RequestPolicy:
     """What the operator allows and assumes. Durations in seconds, memory and disk in MiB.

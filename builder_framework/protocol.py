@@ -125,7 +125,8 @@ class BuildSpec:
     `images`: full references, each to be pushed. `staging_tag`: the tag of
     `images[0]`'s repository under which the image is pushed before it may have its real tags.
     `pinned`: the manifest digest that an earlier attempt was about to publish; if the registry has
-    it, this attempt publishes that one and builds nothing.
+    it, this attempt publishes that one and builds nothing. `cache_domain`: builds with the same one
+    trust each other with their caches.
     """
 
     build_id: str
@@ -140,6 +141,7 @@ class BuildSpec:
     git_protocols: tuple[str, ...] = ("https", "ssh")
     staging_tag: str = "builder-staging"
     pinned: str | None = None
+    cache_domain: str = "all"
     version: int = VERSION
 
     def secrets(self) -> tuple[Secret, ...]:

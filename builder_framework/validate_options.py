@@ -28,6 +28,7 @@ _PLATFORM = re.compile(r"[a-z0-9_]+/[a-z0-9_]+(?:/[a-z0-9_.]+)?", re.ASCII)
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z0-9 ]*PRIVATE KEY)-----\s.*\S\s*-----END (?P=kind)-----", re.DOTALL
 )
+_DOMAIN = re.compile(r"[a-z0-9]{1,64}")
 _SECONDS = re.compile(r"0|[1-9][0-9]{0,11}")
 
 
@@ -120,6 +121,13 @@ def registry(text: str) -> str:
             "registry.example.org:5000, or docker.io"
         )
     return found.registry
+
+
+def cache_domain(text: str) -> str:
+    """The directory name of a trust domain's caches."""
+    if not _DOMAIN.fullmatch(text):
+        raise InvalidValueError("it is not 1 to 64 lower case letters and digits")
+    return text
 
 
 def timestamp(text: str) -> str:

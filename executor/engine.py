@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -15,19 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 from builder_framework.protocol import EngineMode, EngineSpec, Reason
-from executor import host, process, sweep
+from executor import caches, host, process, sweep
+from executor.caches import COLD, CacheKey, Lease
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
 from executor.surroundings import network_settings
 
 logger = logging.getLogger(__name__)
-
-DATA_ROOT = Path("/var/lib/docker")
-"""A named Docker volume, mounted by Mesos: overlay does not work on the container's overlay."""
-
-LOCK_WAIT = 120.0
-"""Seconds to wait for the data root. Its last engine needs a few to end; more means it is shared
-by mistake."""
 
 READY_WAIT = 60.0
 """Seconds from dockerd's start to its first answer; a cold one needs 2 to 5."""
@@ -126,19 +119,20 @@ class NestedEngine:
         self,
         spec: EngineSpec,
         sandbox: Path,
+        key: CacheKey = COLD,
         *,
-        data_root: Path = DATA_ROOT,
+        root: Path = caches.ROOT,
         run_dir: Path = Path("/run/builder-engine"),
         reach: Iterable[str] = (),
-        lock_wait: float = LOCK_WAIT,
     ) -> None:
         self._spec = spec
-        self._data_root = data_root
+        self._key = key
+        self._root = root
+        self._lease: Lease | None = None
         self._run_dir = run_dir
         self._socket = run_dir / "docker.sock"
         self._log = sandbox / "dockerd.log"
         self._reach = tuple(reach)
-        self._lock_wait = lock_wait
         self._state_changed = threading.Condition()
         self._note: str | None = None
         self._failure: str | None = None
@@ -175,14 +169,18 @@ class NestedEngine:
 
     def tidy(self) -> None:
         """See Engine. Best effort: the next engine here begins with the same."""
+        if self._lease is None:
+            return
         try:
-            sweep.trim_cache(self._socket, self._data_root, self._spec.cache_keep_mb)
+            sweep.trim_cache(self._socket, self._lease.folder, self._spec.cache_keep_mb)
         except (sweep.EngineError, OSError) as error:
             logger.warning("could not trim the build cache: %s", error)
 
     def stop(self, patience: float) -> None:
         """See Engine. Returns when it is gone and its data root is free."""
         self._stopping.set()
+        if self._lease is not None:
+            self._lease.ending()
         running = self._process
         if running is not None and not process.has_exited(running):
             process.signal_group(running, signal.SIGTERM if patience > 0 else signal.SIGKILL)
@@ -194,9 +192,9 @@ class NestedEngine:
 
     def _supervise(self) -> None:
         try:
-            with self._locked_data_root():
-                if not self._stopping.is_set():
-                    self._run()
+            with self._leased() as lease:
+                if lease is not None and not self._stopping.is_set():
+                    self._run(lease)
         except (OSError, LookupError, BuildFailure) as error:
             self._change(failure=f"the Docker engine did not start: {error}")
         except Exception:
@@ -204,27 +202,18 @@ class NestedEngine:
             self._change(failure="the Docker engine did not start: see the executor's log")
 
     @contextlib.contextmanager
-    def _locked_data_root(self) -> Iterator[None]:
-        """Two engines on one data root destroy it; the lock ends with the process at the latest."""
-        self._data_root.mkdir(parents=True, exist_ok=True)
-        with (self._data_root / ".builder-engine.lock").open("w") as file:
-            until = time.monotonic() + self._lock_wait
-            while not self._stopping.is_set():
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    self._change(note="Waiting for another engine to leave the data root")
-                if time.monotonic() > until:
-                    raise BuildFailure(
-                        Reason.ENGINE_FAILED,
-                        f"another engine still holds {self._data_root} after "
-                        f"{self._lock_wait:.0f} s; every executor needs a volume of its own",
-                    )
-                self._stopping.wait(_TICK * 5)
-            yield
+    def _leased(self) -> Iterator[Lease | None]:
+        """A directory of the cache while the engine runs; the lease ends with this process."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        caches.make_room(self._root)
+        self._lease = caches.acquire(self._key, lambda: not self._stopping.is_set(), self._root)
+        try:
+            yield self._lease
+        finally:
+            if self._lease is not None:
+                self._lease.release()
 
-    def _run(self) -> None:
+    def _run(self, lease: Lease) -> None:
         """From dockerd's start to its end."""
         self._change(note="Starting the Docker engine")
         host.prepare_cgroups()
@@ -239,7 +228,7 @@ class NestedEngine:
                 [
                     "dockerd",
                     f"--config-file={settings}",
-                    f"--data-root={self._data_root}",
+                    f"--data-root={lease.data_root}",
                     f"--exec-root={self._run_dir / 'exec'}",
                     f"--pidfile={self._run_dir / 'docker.pid'}",
                     f"--host={self.address}",
@@ -305,20 +294,23 @@ class Engines:
     def __init__(self, sandbox: Path) -> None:
         self._sandbox = sandbox
         self._lock = threading.Lock()
-        self._spec: EngineSpec | None = None
+        self._settings: tuple[EngineSpec, str] | None = None
         self._engine: Engine | None = None
         self._closed = False
         self._users = 0
 
     @contextlib.contextmanager
-    def use(self, spec: EngineSpec, reach: Iterable[str] = ()) -> Iterator[Engine]:
+    def use(
+        self, spec: EngineSpec, key: CacheKey = COLD, reach: Iterable[str] = ()
+    ) -> Iterator[Engine]:
         """The engine for `spec`, starting if it does not run; `wait_ready` before using it.
 
-        `reach`: hosts that the build talks to. Raises BuildFailure(engine_failed) where another
-        build of this executor needs one with other settings.
+        `key`: whose cache it has. `reach`: hosts that the build talks to. Raises
+        BuildFailure(engine_failed) where another build of this executor needs one with other
+        settings, or of another trust domain.
         """
         with self._lock:
-            engine = self._engine_for(spec, reach)
+            engine = self._engine_for(spec, key, reach)
             self._users += 1
         try:
             yield engine
@@ -333,11 +325,11 @@ class Engines:
         if engine.private and alone:
             engine.stop(0)
 
-    def _engine_for(self, spec: EngineSpec, reach: Iterable[str]) -> Engine:
+    def _engine_for(self, spec: EngineSpec, key: CacheKey, reach: Iterable[str]) -> Engine:
         if self._closed:
             raise BuildFailure(Reason.ENGINE_FAILED, "the executor is about to end")
         if self._engine is not None and self._engine.alive:
-            if spec == self._spec:
+            if (spec, key.domain) == self._settings:
                 return self._engine
             if self._users:
                 raise BuildFailure(
@@ -346,11 +338,11 @@ class Engines:
                 )
         if self._engine is not None:
             self._engine.stop(2.0)
-        self._spec = spec
+        self._settings = (spec, key.domain)
         self._engine = (
             SocketEngine()
             if spec.mode is EngineMode.SOCKET
-            else NestedEngine(spec, self._sandbox, reach=reach)
+            else NestedEngine(spec, self._sandbox, key, reach=reach)
         )
         return self._engine
 

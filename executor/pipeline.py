@@ -109,7 +109,7 @@ class Pipeline:
             self.log.line("The registry does not have it (any more): building anew")
         reach = [*(image.registry for image in plan.images), plan.url]
         # The engine starts while the sources come.
-        with self.engines.use(self.spec.engine, reach) as engine:
+        with self.engines.use(self.spec.engine, plan.cache, reach) as engine:
             with self._phase(Phase.CLONING, f"Cloning {plan.url} ({plan.ref or 'HEAD'})"):
                 checkout = self._clone(plan)
                 extras = self._extras(plan, checkout, engine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import BuildSpec, Reason
 from builder_framework.recipe import Recipe
 from builder_framework.validate import ImageReference
+from executor.caches import CacheKey
 from executor.failure import BuildFailure
 
 
@@ -19,7 +21,7 @@ class Plan:
     """A spec whose values are safe to hand to git and Docker.
 
     `local`: the image's name in the engine, which no other build has. `staging`: its name in each
-    repository before it has its final ones.
+    repository before it has its final ones. `cache`: where on this agent it may be warm.
     """
 
     url: str
@@ -28,6 +30,7 @@ class Plan:
     images: tuple[ImageReference, ...]
     local: ImageReference
     staging: tuple[ImageReference, ...]
+    cache: CacheKey
 
 
 def check(spec: BuildSpec) -> Plan:
@@ -52,8 +55,11 @@ def check(spec: BuildSpec) -> Plan:
     with _field("timeout"):
         if not spec.timeout > 0:
             _wrong("the timeout is not a positive number of seconds")
+    with _field("cache_domain"):
+        domain = validate_options.cache_domain(spec.cache_domain)
     _check_output(spec)
-    return Plan(url, ref, _recipe(spec.recipe), images, local, staging)
+    cache = CacheKey(domain, hashlib.sha256(url.encode()).hexdigest()[:16])
+    return Plan(url, ref, _recipe(spec.recipe), images, local, staging, cache)
 
 
 def _recipe(recipe: Recipe) -> Recipe:

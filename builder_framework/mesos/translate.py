@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ from typing import Any
 from addict import Dict
 
 from builder_framework.cluster import ExecutorMessage, Launch, StatusUpdate
-from builder_framework.domain.model import Placement, Resources
+from builder_framework.domain.model import Build, Placement, Resources
 from builder_framework.domain.offers import Offer, Unavailability
+from builder_framework.ports import CacheSharing
 from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, encode_spec
 
 RawResource = Mapping[str, Any]
 """A Resource message of an offer, as it came."""
+
+CACHES = "/var/lib/builder"
+"""Where the executor expects the agent's cache volume."""
 
 CHECKPOINTS = "/mnt/mesos/checkpoints"
 """Where the executor expects the agent's checkpoints, when it may have them."""
@@ -50,6 +55,8 @@ class ExecutorTemplate:
     docker_socket: str = "/var/run/docker.sock"
     volume_driver: str = "local"
     volume_prefix: str = "builder-cache"
+    cache_path: str | None = None
+    cache_sharing: CacheSharing = CacheSharing.OWNER
     staging_tag: str = "builder-staging"
     pids_limit: int = 8192
 
@@ -189,6 +196,7 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
         git_protocols=template.git_protocols,
         staging_tag=template.staging_tag,
         pinned=launch.build.pinned,
+        cache_domain=cache_domain(launch.build, template.cache_sharing),
     )
 
 
@@ -274,26 +282,29 @@ def _volume(placement: Placement, template: ExecutorTemplate) -> dict[str, Any]:
             "container_path": "/var/run/docker.sock",
             "host_path": template.docker_socket,
         }
-    # The data root must not lie on the container's own overlay file system, and two engines must
-    # never share one: the slot is this attempt's alone while the attempt is not over.
-    return {
-        "mode": "RW",
-        "container_path": "/var/lib/docker",
-        "source": {
-            "type": "DOCKER_VOLUME",
-            "docker_volume": {
-                "driver": template.volume_driver,
-                "name": volume_name(placement, template.volume_prefix),
-            },
-        },
+    volume: dict[str, Any] = {"mode": "RW", "container_path": CACHES}
+    if template.cache_path is not None:
+        return {**volume, "host_path": template.cache_path}
+    docker_volume = {
+        "driver": template.volume_driver,
+        "name": volume_name(placement, template.volume_prefix),
     }
+    return {**volume, "source": {"type": "DOCKER_VOLUME", "docker_volume": docker_volume}}
 
 
 def volume_name(placement: Placement, prefix: str) -> str:
-    """The cache volume of an agent's slot; the same after the agent registers anew."""
+    """The cache volume of an agent; the same after the agent registers anew."""
     address = placement.agent_url.partition("://")[2]
     safe = "".join(c if c.isalnum() or c in "-." else "-" for c in address)
-    return f"{prefix}-{safe}-{placement.slot}"
+    return f"{prefix}-{safe}"
+
+
+def cache_domain(build: Build, sharing: CacheSharing) -> str:
+    """Whose caches a build may use, as a file name that tells nothing."""
+    owner = build.owner if sharing is not CacheSharing.ALL else ""
+    source = build.request.source.url if sharing is CacheSharing.REPOSITORY else ""
+    text = f"{sharing.value}\n{owner}\n{source}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _nanoseconds(seconds: float) -> int:

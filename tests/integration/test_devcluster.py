@@ -204,7 +204,7 @@ def test_a_privileged_container_runs_an_engine_of_its_own(cluster: Cluster) -> N
         docker run --rm nested cat /proof
     """
     output = cluster.engine.docker(
-        *("run", "--rm", "--privileged"),
+        *("run", "--rm", "--privileged", "--volume=/var/lib/docker"),
         *("--env", f"USERNAME={cluster.registry.username}"),
         *("--env", f"PASSWORD={cluster.registry.password}"),
         *(cluster.executor_image, "sh", "-c", script),

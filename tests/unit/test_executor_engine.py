@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 import threading
@@ -15,6 +14,7 @@ import pytest
 from builder_framework.protocol import EngineMode, EngineSpec, Reason
 from executor import engine as engine_module
 from executor import host
+from executor.caches import CacheKey
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.engine import Engines, NestedEngine, SocketEngine
 from executor.failure import BuildFailure
@@ -72,13 +72,9 @@ Make = Callable[..., NestedEngine]
 def make(tmp_path: Path, mode: Path) -> Iterator[Make]:
     made: list[NestedEngine] = []
 
-    def new(name: str = "a", lock_wait: float = 30.0) -> NestedEngine:
+    def new(name: str = "a") -> NestedEngine:
         engine = NestedEngine(
-            EngineSpec(),
-            tmp_path,
-            data_root=tmp_path / "data",
-            run_dir=tmp_path / name,
-            lock_wait=lock_wait,
+            EngineSpec(), tmp_path, root=tmp_path / "cache", run_dir=tmp_path / name
         )
         made.append(engine)
         return engine
@@ -164,31 +160,33 @@ def test_waiting_for_it_can_be_stopped(make: Make, mode: Path) -> None:
 
 
 def test_two_never_share_a_data_root(make: Make) -> None:
-    """The second waits, says so, and starts when the first has left."""
+    first, second = make("a"), make("b")
+    wait(first)
+    wait(second)
+    assert first.alive
+    assert first._lease is not None
+    assert second._lease is not None
+    assert first._lease.data_root != second._lease.data_root
+
+
+def test_the_next_one_finds_what_the_last_one_left(make: Make) -> None:
     first = make("a")
     wait(first)
+    stopping = threading.Thread(target=first.stop, args=(2.0,))
+    stopping.start()
     second = make("b")
-    said: list[str] = []
-    threading.Timer(0.5, first.stop, (2.0,)).start()
-    second.wait_ready(CancelToken(), said.append)
-    assert said == [
-        "Waiting for another engine to leave the data root",
-        "Starting the Docker engine",
-    ]
-    assert not first.alive
-
-
-def test_a_data_root_that_stays_taken(make: Make, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    with (tmp_path / "data" / ".builder-engine.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(BuildFailure, match="still holds"):
-            wait(make(lock_wait=0.3))
+    wait(second)
+    stopping.join()
+    assert first._lease is not None
+    assert second._lease is not None
+    assert first._lease.data_root == second._lease.data_root
 
 
 def test_stopping_one_that_waits_for_the_data_root(make: Make) -> None:
     first = make("a")
     wait(first)
+    assert first._lease is not None
+    first._lease.ending()
     second = make("b")
     began = time.monotonic()
     second.stop(2.0)
@@ -209,9 +207,9 @@ def test_the_agents_engine_has_to_answer(tmp_path: Path, make: Make) -> None:
 
 @pytest.fixture
 def engines(tmp_path: Path, mode: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
-    def nested(spec: EngineSpec, sandbox: Path, reach: object) -> NestedEngine:
+    def nested(spec: EngineSpec, sandbox: Path, key: CacheKey, reach: object) -> NestedEngine:
         del reach
-        return NestedEngine(spec, sandbox, data_root=tmp_path / "data", run_dir=tmp_path / "run")
+        return NestedEngine(spec, sandbox, key, root=tmp_path / "cache", run_dir=tmp_path / "run")
 
     monkeypatch.setattr(engine_module, "NestedEngine", nested)
     made = Engines(tmp_path)
@@ -254,6 +252,15 @@ def test_other_settings_need_another_engine(engines: Engines) -> None:
     second = ready(engines, other)
     assert second is not first
     assert not first.alive
+
+
+def test_another_trust_domain_needs_another_engine(engines: Engines) -> None:
+    ours, others = CacheKey("ours", "a"), CacheKey("others", "a")
+    with engines.use(EngineSpec(), ours) as first:
+        with engines.use(EngineSpec(), CacheKey("ours", "b")) as same:
+            assert same is first
+        with pytest.raises(BuildFailure, match="other settings"):
+            engines.use(EngineSpec(), others).__enter__()
 
 
 def test_nothing_starts_after_the_end(engines: Engines) -> None:

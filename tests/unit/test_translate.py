@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,12 +12,14 @@ from addict import Dict
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder_framework import validate_options
 from builder_framework.cluster import Launch, StatusUpdate
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import BuildRequest, Placement, Resources
 from builder_framework.domain.offers import Unavailability
 from builder_framework.mesos import translate
+from builder_framework.ports import CacheSharing
 from builder_framework.protocol import EngineMode, EngineSpec, decode_spec
 from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
@@ -181,13 +184,31 @@ def test_secrets_are_in_the_tasks_data_and_nowhere_else() -> None:
     assert "data" not in info["executor"]
 
 
-def test_the_executor_is_a_privileged_container_with_a_volume_of_its_slot() -> None:
+def test_the_executor_is_a_privileged_container_with_the_agents_cache() -> None:
     executor = task()["executor"]
     docker = executor["container"]["docker"]
     assert (executor["type"], docker["privileged"], docker["network"]) == ("CUSTOM", True, "BRIDGE")
     (volume,) = executor["container"]["volumes"]
-    assert volume["source"]["docker_volume"]["name"] == "builder-cache-10.0.0.7-5051-2"
-    assert volume["container_path"] == "/var/lib/docker"
+    assert volume["source"]["docker_volume"] == {
+        "driver": "local",
+        "name": "builder-cache-10.0.0.7-5051",
+    }
+    assert volume["container_path"] == "/var/lib/builder"
+    (path,) = task(cache_path="/srv/builder")["executor"]["container"]["volumes"]
+    assert (path["host_path"], path["container_path"]) == ("/srv/builder", "/var/lib/builder")
+
+
+def test_builds_share_caches_with_those_they_trust() -> None:
+    def domain(sharing: CacheSharing, owner: str, git: str) -> str:
+        build = launch().build
+        request = replace(build.request, source=Source(GitSource(f"https://git.example/{git}")))
+        return translate.cache_domain(replace(build, owner=owner, request=request), sharing)
+
+    who = [("ann", "a"), ("ann", "b"), ("bob", "a")]
+    different = {sharing: len({domain(sharing, *each) for each in who}) for sharing in CacheSharing}
+    assert different == {CacheSharing.OWNER: 2, CacheSharing.REPOSITORY: 3, CacheSharing.ALL: 1}
+    assert len({domain(sharing, "ann", "a") for sharing in CacheSharing}) == 3
+    assert validate_options.cache_domain(domain(CacheSharing.OWNER, "ann", "a"))
 
 
 def test_the_agents_checkpoints_are_mounted_only_when_known() -> None:

@@ -1,0 +1,189 @@
+"""What builds leave for later ones on this agent: one volume, a directory for each trust domain.
+
+    ROOT/DOMAIN/engines/N/   lock      held by whoever uses this directory
+                             state     `ending` while its holder's engine stops
+                             sources   what was built here, the newest first
+                             docker/   the engine's data root
+
+Nothing of a domain is ever seen by another. A directory has one engine at a time, and a free one
+may be taken away to make room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path("/var/lib/builder")
+"""A named Docker volume or a directory of the host, mounted by Mesos: overlay does not work on the
+container's own overlay."""
+
+ENDING_PATIENCE = 5.0
+"""Seconds to wait for an engine that is about to leave the best directory: it needs one or two."""
+
+REMEMBERED = 100
+"""Sources that a directory remembers."""
+
+LOW_DISK = 0.1
+"""Share of the file system that should be free when a build begins."""
+
+_TICK = 0.05
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """Whose cache: `domain` is a file name, `source` says what is built."""
+
+    domain: str
+    source: str
+
+
+COLD = CacheKey("none", "")
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A directory that is ours until `release`, or until this process ends."""
+
+    folder: Path
+    lock: IO[str]
+
+    @property
+    def data_root(self) -> Path:
+        """The engine's."""
+        return self.folder / "docker"
+
+    def ending(self) -> None:
+        """The engine is about to stop: who wants this directory may wait for it."""
+        with contextlib.suppress(OSError):
+            (self.folder / "state").write_text("ending")
+
+    def release(self) -> None:
+        """Let others have it."""
+        self.lock.close()
+
+
+def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Lease | None:
+    """A directory of the domain: the one where the source was built last, or the warmest free one.
+
+    Waits for a moment if that one's engine is stopping. None once `go_on` says so. Raises OSError.
+    """
+    home = root / key.domain / "engines"
+    home.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + ENDING_PATIENCE
+    while go_on():
+        folders = _by_warmth(home, key.source)
+        for folder in folders:
+            lease = _try(folder)
+            if lease is not None:
+                _remember(folder, key.source)
+                return lease
+            if time.monotonic() < until and _is_ending(folder):
+                break  # better a moment later than a colder one
+        else:
+            (home / _next(folders)).mkdir(exist_ok=True)
+            continue
+        time.sleep(_TICK)
+    return None
+
+
+def make_room(root: Path = ROOT, low: float = LOW_DISK) -> list[Path]:
+    """Remove directories that nobody uses, the longest unused first, while the disk is too full.
+
+    Returns those that went.
+    """
+    gone = []
+    for folder in sorted(root.glob("*/engines/*"), key=_used):
+        if not _is_full(root, low):
+            break
+        lease = _try(folder)
+        if lease is None:
+            continue
+        # What is left of it after a crash has no lock file, and is a cold directory like a new one.
+        with contextlib.closing(lease.lock):
+            logger.info("the disk is nearly full: removing %s", folder)
+            shutil.rmtree(folder, ignore_errors=True)
+        gone.append(folder)
+    return gone
+
+
+def _is_full(root: Path, low: float) -> bool:
+    usage = shutil.disk_usage(root)
+    return usage.free < low * usage.total
+
+
+def _by_warmth(home: Path, source: str) -> list[Path]:
+    def warmth(folder: Path) -> tuple[bool, float]:
+        return source in _sources(folder), _used(folder)
+
+    return sorted(home.iterdir(), key=warmth, reverse=True)
+
+
+def _used(folder: Path) -> float:
+    """When it was leased last."""
+    with contextlib.suppress(OSError):
+        return (folder / "sources").stat().st_mtime
+    return 0.0
+
+
+def _sources(folder: Path) -> list[str]:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((folder / "sources").read_text())
+        return [str(source) for source in found]
+    return []
+
+
+def _remember(folder: Path, source: str) -> None:
+    others = [known for known in _sources(folder) if known != source]
+    (folder / "sources").write_text(json.dumps([source, *others][:REMEMBERED]))
+    (folder / "state").write_text("in use")
+
+
+def _is_ending(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return (folder / "state").read_text() == "ending"
+    return False
+
+
+def _try(folder: Path) -> Lease | None:
+    """The lease if nobody has it. Two engines in one directory destroy it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = stack.enter_context((folder / "lock").open("a"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # taken, or just removed
+            return None
+        # Removed between the two, and perhaps made anew: then the lock is that of a dead file.
+        if not _is_same(lock, folder / "lock"):
+            return None
+        stack.pop_all()
+        return Lease(folder, lock)
+
+
+def _is_same(lock: IO[str], path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    return False
+
+
+def _next(folders: list[Path]) -> str:
+    taken = {folder.name for folder in folders}
+    return next(name for name in map(str, _numbers()) if name not in taken)
+
+
+def _numbers() -> Iterator[int]:
+    number = 0
+    while True:
+        yield number
+        number += 1
