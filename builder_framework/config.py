@@ -160,6 +160,11 @@ class Settings(BaseModel):
     cache_path: str | None = Field(
         None, description="Directory of the agents' hosts for caches, instead of Docker volumes."
     )
+    cache_patience: Amount = Field(
+        5.0,
+        description="Seconds that a build waits for the agent that built its source last; then it "
+        "goes where there is room.",
+    )
     cache_sharing: CacheSharing = Field(
         CacheSharing.OWNER,
         description="Which builds share caches on an agent: those of one `owner` (the user who "

@@ -145,6 +145,7 @@ def _loop_policy(settings: Settings) -> LoopPolicy:
         ),
         executor_resources=_executor_resources(settings),
         slots_per_agent=settings.slots_per_agent,
+        cache_patience=settings.cache_patience,
     )
 
 

@@ -32,6 +32,7 @@ class RefusalReason(str, enum.Enum):
     DISK = "insufficient_disk"
     SLOTS = "no_free_slot"
     AVOIDED = "agent_avoided"
+    COLDER = "colder_cache"
 
 
 class Operator(str, enum.Enum):
@@ -76,7 +77,8 @@ class QueuedBuild:
     """What matching needs to know of a build, the executor's own resources included.
 
     `duration`: seconds that the build may take, for maintenance windows. `avoid`: ids of agents on
-    which attempts failed lately.
+    which attempts failed lately. `warm`: URL of the agent with the warmest cache, for which the
+    build waits until `patient_until`.
     """
 
     build_id: str
@@ -84,6 +86,8 @@ class QueuedBuild:
     duration: float
     constraints: tuple[Constraint, ...] = ()
     avoid: frozenset[str] = frozenset()
+    warm: str | None = None
+    patient_until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ def match(
 ) -> MatchResult:
     """Place as many builds of `queue` (in its order) as the offers carry.
 
-    Among the agents that fit, the one with most cpus left takes the build, so that builds spread.
+    Among the agents that fit, the one with the warm cache takes the build, else the one with most
+    cpus left, so that builds spread.
     `slots_in_use`: agent id -> numbers of cache volumes held by attempts that are not over.
     """
     agents = merge(offers)
@@ -160,10 +165,11 @@ def match(
                 fitting.append(agent)
             else:
                 refused[agent_id] = reason
-        if not fitting:
-            refusals[build.build_id] = refused
+        best = _choose(build, fitting, left)
+        if best is None or _waits(build, best, agents, refused, now):
+            colder = {agent.first.agent_id: RefusalReason.COLDER.value for agent in fitting}
+            refusals[build.build_id] = refused | colder
             continue
-        best = max(fitting, key=lambda agent: left[agent.first.agent_id].cpus)
         agent_id = best.first.agent_id
         slot = next(n for n in range(slots_per_agent) if n not in used[agent_id])
         left[agent_id] -= build.resources
@@ -172,6 +178,36 @@ def match(
     taken = {m.agent.first.agent_id for m in matches}
     unused = tuple(agent for agent in agents if agent.first.agent_id not in taken)
     return MatchResult(tuple(matches), unused, refusals)
+
+
+def _choose(
+    build: QueuedBuild, fitting: Sequence[AgentOffer], left: Mapping[str, Resources]
+) -> AgentOffer | None:
+    warm = (agent for agent in fitting if agent.first.agent_url == build.warm)
+    roomy = max(fitting, key=lambda agent: left[agent.first.agent_id].cpus, default=None)
+    return next(warm, roomy)
+
+
+_NOT_SOON = (RefusalReason.GPUS, RefusalReason.MAINTENANCE, RefusalReason.AVOIDED)
+
+
+def _waits(
+    build: QueuedBuild,
+    best: AgentOffer,
+    agents: Sequence[AgentOffer],
+    refused: Mapping[str, str],
+    now: float,
+) -> bool:
+    """Whether the build had better wait for its warm agent than go to `best`."""
+    if build.warm in (None, best.first.agent_url) or now >= build.patient_until:
+        return False
+    told = [
+        refused.get(agent.first.agent_id, "")
+        for agent in agents
+        if agent.first.agent_url == build.warm
+    ]
+    constraint = RefusalReason.CONSTRAINT.value
+    return not any(why in _NOT_SOON or why.startswith(constraint) for why in told)
 
 
 def refusal(build: QueuedBuild, offer: Offer, left: Resources, now: float) -> str | None:

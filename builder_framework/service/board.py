@@ -17,15 +17,32 @@ _SENTENCES = {
     RefusalReason.MEM.value: "have too little memory free",
     RefusalReason.DISK.value: "have too little disk free",
     RefusalReason.SLOTS.value: "have no build slot free",
+    RefusalReason.COLDER.value: "lack the cache of another one, which is waited for",
     RefusalReason.AVOIDED.value: "are avoided for now, because attempts failed there",
 }
 
 
-def to_match(build: Build, overhead: Resources, avoid: frozenset[str] = frozenset()) -> QueuedBuild:
-    """What matching needs of a build; the executor takes `overhead` on top."""
+def to_match(
+    build: Build,
+    overhead: Resources,
+    avoid: frozenset[str] = frozenset(),
+    warm: str | None = None,
+    patience: float = 0.0,
+) -> QueuedBuild:
+    """What matching needs of a build; the executor takes `overhead` on top.
+
+    `warm`: URL of the agent with its cache; `patience`: seconds that it waits for that one.
+    """
     request = build.request
-    needs = request.resources + overhead
-    return QueuedBuild(build.id, needs, request.timeout, request.constraints, avoid)
+    return QueuedBuild(
+        build.id,
+        request.resources + overhead,
+        request.timeout,
+        request.constraints,
+        avoid,
+        warm,
+        max(build.state_since, build.not_before) + patience,
+    )
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builder_framework import failpoints
 from builder_framework.cluster import Cluster, Sandboxes
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 # Longer than the store's own patience with a locked database.
 _REPLY_TIMEOUT = 20.0
+_RECALLED_PAGES = 5
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,24 @@ class BuildService:
         """Take up what the store holds. Raises StoreUnavailableError."""
         unfinished = self._parts.store.unfinished()
         self._dispatcher.start()
-        self._loop.start(unfinished)
+        self._loop.start(unfinished, self._newest())
         for build in unfinished:
             started = build.current is not None and build.current.running_at is not None
             if (build.terminal or started) and not build.log_complete:
                 self._collector.follow(build.id)
         self._inbox.start()
         log.info("taken over: %d builds that are not over", len(self._loop.active))
+
+    def _newest(self) -> list[Build]:
+        """Builds that ended well, the newest last: their agents are warm for the next ones."""
+        query, found = ListQuery(states=(State.SUCCEEDED,), limit=200), []
+        for _ in range(_RECALLED_PAGES):
+            page, cursor = self._parts.store.list(query)
+            found += page
+            if cursor is None:
+                break
+            query = replace(query, cursor=cursor)
+        return found[::-1]
 
     def stop(self) -> None:
         """Finish the turn at hand; builds in the cluster go on."""

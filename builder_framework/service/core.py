@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -104,10 +104,11 @@ class Loop:
 
     # -- from other threads --------------------------------------------------------------------
 
-    def start(self, unfinished: list[Build]) -> None:
-        """Take over the builds that are not over and begin."""
+    def start(self, unfinished: list[Build], ended: Iterable[Build] = ()) -> None:
+        """Take over the builds that are not over and begin. `ended`: the newest last."""
         for build in unfinished:
             self.active.put(build)
+        self._desk.warmth.recall(ended)
         self._thread.start()
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard, to_match
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.inputs import Happened, Input, LaunchUnsure
+from builder_framework.service.warmth import Warmth
 
 # Offers come again as soon as REVIVE is sent; until then nobody needs them.
 _REFUSE_IDLE = 3600.0
@@ -32,12 +33,16 @@ _REVIVE_AGAIN = 60.0
 
 @dataclass(frozen=True)
 class LoopPolicy:
-    """`executor_resources`: what the executor itself takes on top of a build's resources."""
+    """`executor_resources`: what the executor itself takes on top of a build's resources.
+
+    `cache_patience`: seconds that a build waits for the agent with its cache.
+    """
 
     machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
     executor_resources: Resources = field(default_factory=lambda: Resources(0.1, 128.0, 0.0))
     slots_per_agent: int = 8
     avoid: avoid.AvoidPolicy = field(default_factory=avoid.AvoidPolicy)
+    cache_patience: float = 5.0
 
 
 class OfferDesk:
@@ -63,6 +68,7 @@ class OfferDesk:
         self._heard_at = 0.0
         self._failed_on: avoid.Record = {}
         self._short_of_slots = False
+        self.warmth = Warmth()
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
@@ -109,6 +115,8 @@ class OfferDesk:
         refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
         if offers.RefusalReason.AVOIDED.value in reasons:
             refuse = _REFUSE_AVOIDED
+        if offers.RefusalReason.COLDER.value in reasons:
+            refuse = _REFUSE_SHORT
         for agent in result.unused:
             self.decline(agent, refuse)
 
@@ -116,7 +124,13 @@ class OfferDesk:
         policy, overhead = self._policy.avoid, self._policy.executor_resources
         everybody = avoid.avoided(self._failed_on, batch.now, policy)
         return [
-            to_match(build, overhead, avoid.avoided_by(build, everybody, batch.now, policy))
+            to_match(
+                build,
+                overhead,
+                avoid.avoided_by(build, everybody, batch.now, policy),
+                self.warmth.of(build),
+                self._policy.cache_patience,
+            )
             for build in batch.queue()
         ]
 
@@ -127,6 +141,7 @@ class OfferDesk:
             ended = build.current
             if ended is None or ended.live or (before is not None and before.current == ended):
                 continue
+            self.warmth.learn(build)
             if self._short_of_slots:
                 # A slot is ours alone to know of: no resources need have come free with it.
                 self.wish()

@@ -179,3 +179,56 @@ def test_no_agent_is_overbooked_and_every_build_and_agent_is_accounted_for(
         assert unused is (not here)
     for refusals in result.refusals.values():
         assert set(refusals) == {o.agent_id for o in offers}
+
+
+WARM = "http://10.0.0.2:5051"
+
+
+def wanting(name: str, until: float = 1005.0) -> QueuedBuild:
+    return replace(build(name), warm=WARM, patient_until=until)
+
+
+def places(result: MatchResult) -> dict[str, str]:
+    return {m.build_id: m.agent.first.agent_id for m in result.matches}
+
+
+def test_a_build_goes_where_its_cache_is() -> None:
+    """Although another agent has more room."""
+    agents = [offer("roomy", cpus=64.0), offer("warm", cpus=1.0, agent_url=WARM)]
+    assert places(matched([wanting("b")], agents)) == {"b": "warm"}
+
+
+def test_a_build_waits_for_its_cache_for_a_while_and_no_longer() -> None:
+    agents = [offer("roomy"), offer("warm", cpus=0.1, agent_url=WARM)]
+    result = matched([wanting("b")], agents)
+    assert places(result) == {}
+    assert result.refusals == {"b": {"roomy": "colder_cache", "warm": "insufficient_cpus"}}
+    assert places(matched([wanting("b")], agents, now=1005.0)) == {"b": "roomy"}
+
+
+def test_a_warm_agent_that_is_not_offered_is_waited_for() -> None:
+    assert places(matched([wanting("b")], [offer("roomy")])) == {}
+    assert places(matched([wanting("b", until=1000.0)], [offer("roomy")])) == {"b": "roomy"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gpus": 1.0},
+        {"unavailability": Unavailability(1000.0)},
+        {"attributes": {"rack": "b"}},
+    ],
+)
+def test_a_warm_agent_that_will_not_do_is_not_waited_for(changes: dict[str, Any]) -> None:
+    rack = Constraint("rack", "EQUALS", "a")
+    want = replace(wanting("b"), constraints=(rack,))
+    agents = [offer("roomy"), offer("warm", agent_url=WARM, **changes)]
+    assert places(matched([want], agents)) == {"b": "roomy"}
+    avoiding = replace(wanting("b"), avoid=frozenset({"warm"}))
+    agents = [offer("roomy"), offer("warm", agent_url=WARM)]
+    assert places(matched([avoiding], agents)) == {"b": "roomy"}
+
+
+def test_who_waits_for_a_cache_keeps_nobody_else_out() -> None:
+    result = matched([wanting("patient"), build("other")], [offer("roomy")])
+    assert places(result) == {"other": "roomy"}
