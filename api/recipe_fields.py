@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from api.fields import (
     MAX_BUILD_ARGS,
+    MAX_CACHES,
     MAX_HOSTS,
     MAX_LABELS,
     MAX_MOUNTS,
@@ -17,6 +18,7 @@ from api.fields import (
     Address,
     Body,
     HostName,
+    Image,
     LabelKey,
     MountId,
     Password,
@@ -68,6 +70,11 @@ class RecipeFields(Body):
     platforms: Annotated[list[Platform], Len(0, MAX_PLATFORMS), AfterValidator(unique)] = Field(
         default_factory=list
     )
+    cache_from: Annotated[list[Image], Len(0, MAX_CACHES), AfterValidator(unique)] = Field(
+        default_factory=list
+    )
+    cache_to: Image | None = None
+    registry_cache: bool | None = None
     hooks: bool | None = None
     tests: bool | None = None
 
@@ -94,9 +101,16 @@ class RecipeFields(Body):
             shm_size=self.shm_size,
             network=RunNetwork(self.network),
             platforms=tuple(self.platforms),
-            hooks=programs if self.hooks is None else self.hooks,
-            tests=programs if self.tests is None else self.tests,
+            hooks=_or(self.hooks, default=programs),
+            tests=_or(self.tests, default=programs),
+            cache_from=tuple(self.cache_from),
+            cache_to=self.cache_to,
+            registry_cache=_or(self.registry_cache, default=policy.registry_cache),
         )
+
+
+def _or(said: bool | None, *, default: bool) -> bool:
+    return default if said is None else said
 
 
 class OutputFields(Body):

@@ -120,6 +120,9 @@ def _recipe(recipe: Recipe, redact: Redact) -> Json:
         "shm_size": recipe.shm_size,
         "network": recipe.network.value,
         "platforms": list(recipe.platforms),
+        "cache_from": [redact(image) for image in recipe.cache_from],
+        "cache_to": _text(recipe.cache_to, redact),
+        "registry_cache": recipe.registry_cache,
         "hooks": recipe.hooks,
         "tests": recipe.tests,
     }

@@ -165,6 +165,11 @@ class Settings(BaseModel):
         description="Seconds that a build waits for the agent that built its source last; then it "
         "goes where there is room.",
     )
+    registry_cache: bool = Field(
+        False,
+        description="Whether builds that do not say keep their cache in the registry, too: as tag "
+        "`builder-cache` beside their first image, for agents that have none.",
+    )
     cache_sharing: CacheSharing = Field(
         CacheSharing.OWNER,
         description="Which builds share caches on an agent: those of one `owner` (the user who "
@@ -412,6 +417,7 @@ class Settings(BaseModel):
             default_max_attempts=self.default_max_attempts,
             webhook_hosts=self.webhook_hosts,
             repository_programs=self.repository_programs,
+            registry_cache=self.registry_cache,
             staging_tag=self.staging_tag,
         )
 

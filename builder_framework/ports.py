@@ -36,7 +36,7 @@ class RequestPolicy:
     """What the operator allows and assumes. Durations in seconds, memory and disk in MiB.
 
     `webhook_hosts`: where builds may have webhooks, see `endpoints.parse_rule`.
-    `repository_programs`: hooks and tests.
+    `repository_programs`: hooks and tests. `registry_cache`: of builds that do not say.
     """
 
     git_protocols: tuple[str, ...] = ("https", "ssh")
@@ -51,6 +51,7 @@ class RequestPolicy:
     default_max_attempts: int = 3
     webhook_hosts: tuple[str, ...] = ()
     repository_programs: Permission = Permission.OFF
+    registry_cache: bool = False
     staging_tag: str = "builder-staging"
 
 

@@ -85,6 +85,8 @@ class Recipe:
     `RUN --mount=type=ssh`. `pull`: ask registries for newer base images. `add_hosts`: addresses by
     name. `shm_size`: MiB of /dev/shm in RUN. `platforms`: such as `linux/arm64`; none means the
     engine's own. `hooks`, `tests`: whether programs of the repository run outside the Dockerfile.
+    `cache_from`, `cache_to`: images that hold a build cache; `registry_cache`: one beside the first
+    image, for both.
     """
 
     context: str = "."
@@ -101,6 +103,9 @@ class Recipe:
     platforms: tuple[str, ...] = ()
     hooks: bool = False
     tests: bool = False
+    cache_from: tuple[str, ...] = ()
+    cache_to: str | None = None
+    registry_cache: bool = False
 
     def all_secrets(self) -> Iterator[Secret | None]:
         """Every value that must not be seen."""

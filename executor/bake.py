@@ -7,7 +7,7 @@ where LD_PRELOAD or DOCKER_HOST mean something.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ class Build:
     `secrets`, `ssh`: files by the ids of the recipe's. `annotations`: of the manifest, and of the
     index where there is one. `epoch`: seconds since 1970 that the image's times are set to.
     `proxies`: the predefined build arguments, unless the recipe has them. `archive`: where the
-    image goes instead of into the engine, in OCI's layout as a tar.
+    image goes instead of into the engine, in OCI's layout as a tar. `cache_from`, `cache_to`: images
+    that hold a build cache.
     """
 
     context: Path
@@ -42,6 +43,8 @@ class Build:
     provenance: Provenance = Provenance.NONE
     proxies: Mapping[str, str] = field(default_factory=dict)
     archive: Path | None = None
+    cache_from: Sequence[str] = ()
+    cache_to: str | None = None
 
     @property
     def has_index(self) -> bool:
@@ -87,6 +90,8 @@ def bake_file(build: Build) -> str:
         "pull": recipe.pull or None,
         "shm-size": None if recipe.shm_size is None else f"{recipe.shm_size}m",
         "output": [_output(build)],
+        "cache-from": list(_imports(build)),
+        "cache-to": list(_exports(build)),
     }
     told = {name: _escaped(value) for name, value in target.items() if value not in (None, [], {})}
     return json.dumps({"target": {TARGET: told}})
@@ -113,6 +118,8 @@ def options(build: Build) -> list[str]:
     found += ["--pull"] if recipe.pull else []
     found += [f"--shm-size={recipe.shm_size}m"] if recipe.shm_size is not None else []
     found.append(f"--output={_output(build)}")
+    found += [f"--cache-from={text}" for text in _imports(build)]
+    found += [f"--cache-to={text}" for text in _exports(build)]
     found += [f"--add-host={name}:{address}" for name, address in recipe.add_hosts.items()]
     found.append(f"--network={recipe.network.value}")
     return [*found, "--", str(build.context)]
@@ -140,6 +147,18 @@ def _attestations(build: Build) -> Iterator[str]:
         yield "type=sbom" if generator is None else f"type=sbom,generator={generator}"
     if build.provenance is not Provenance.NONE:
         yield f"type=provenance,mode={build.provenance.value}"
+
+
+def _imports(build: Build) -> Iterator[str]:
+    for image in build.cache_from:
+        yield f"type=registry,ref={image}"
+
+
+def _exports(build: Build) -> Iterator[str]:
+    """As an image, which every registry takes; a cache that cannot be written fails no build."""
+    if build.cache_to is not None:
+        how = "mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true"
+        yield f"type=registry,ref={build.cache_to},{how}"
 
 
 def _output(build: Build) -> str:

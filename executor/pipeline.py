@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from builder_framework.protocol import BuildSpec, FailedStep, Outcome, Phase, Reason, Report
+from builder_framework.protocol import (
+    BuildSpec,
+    EngineMode,
+    FailedStep,
+    Outcome,
+    Phase,
+    Reason,
+    Report,
+)
 from builder_framework.validate import ImageReference
 from executor import labels
 from executor.bake import Build
@@ -32,6 +40,9 @@ from executor.surroundings import proxy_arguments
 from executor.workspace import Workspace, context_dir, dockerfile
 
 logger = logging.getLogger(__name__)
+
+CACHE_TAG = "builder-cache"
+"""Of the cache beside an image, in the image's own repository."""
 
 TRIES = 3
 """How often a clone, or a build that needs a base image, is tried when a server fails it."""
@@ -229,6 +240,21 @@ class Pipeline:
             build.archive.unlink()
         self._report = replace(self._report, steps=steps)
 
+    def _cache_from(self, plan: Plan) -> list[str]:
+        """Images with a cache; that one may not be there yet is no error to BuildKit."""
+        own = [_own_cache(plan)] if plan.recipe.registry_cache else []
+        return [*plan.recipe.cache_from, *own]
+
+    def _cache_to(self, plan: Plan) -> str | None:
+        to = plan.recipe.cache_to
+        if to is None and plan.recipe.registry_cache:
+            to = _own_cache(plan)
+        if to is not None and self.spec.engine.mode is EngineMode.SOCKET:
+            # Its image store may be Docker's own, whose BuildKit refuses the whole build then.
+            self.log.line("The agent's engine exports no cache")
+            return None
+        return to
+
     def _extras(self, plan: Plan, checkout: Checkout, engine: Engine) -> Extras:
         return make_extras(
             plan,
@@ -260,6 +286,8 @@ class Pipeline:
             sbom_generator=self.spec.engine.sbom_generator,
             provenance=output.provenance,
             proxies=proxy_arguments(self.spec.engine.proxies),
+            cache_from=self._cache_from(plan),
+            cache_to=self._cache_to(plan),
             # The engine unpacks what it is given, and then times cannot be rewritten any more.
             archive=space.root / "image.tar" if output.timestamp is not None else None,
         )
@@ -322,3 +350,7 @@ class Pipeline:
         message = self.log.redact(message)
         self.log.line(f"\n{message[0].upper()}{message[1:]}")
         return replace(self._report, outcome=Outcome.KILLED, message=message)
+
+
+def _own_cache(plan: Plan) -> str:
+    return f"{plan.images[0].name}:{CACHE_TAG}"

@@ -83,7 +83,19 @@ def _recipe(recipe: Recipe) -> Recipe:
             validate_options.shm_size(recipe.shm_size)
     with _field("platforms"):
         platforms = tuple(dict.fromkeys(map(validate_options.platform, recipe.platforms)))
-    return replace(recipe, context=context, dockerfile=file, target=target, platforms=platforms)
+    with _field("cache_from"):
+        sources = tuple(str(validate.image_reference(image)) for image in recipe.cache_from)
+    with _field("cache_to"):
+        to = None if recipe.cache_to is None else str(validate.image_reference(recipe.cache_to))
+    return replace(
+        recipe,
+        context=context,
+        dockerfile=file,
+        target=target,
+        platforms=platforms,
+        cache_from=sources,
+        cache_to=to,
+    )
 
 
 def _check_output(spec: BuildSpec) -> None:

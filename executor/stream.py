@@ -30,6 +30,7 @@ _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORE
 
 # `[2/3] RUN make`, `[stage 2/3] COPY …`, and the URL of an ADD.
 _INSTRUCTION = re.compile(r"\[(?:\S+ )?\d+/\d+\] |https?://|git@")
+_CACHE = re.compile(r"(?:importing cache manifest from|exporting cache to) ")
 _BASE = re.compile(r"\[(?:\S+ )*\d+/\d+\] FROM ")
 # A FROM, a COPY --from, or the frontend that a `# syntax=` names.
 _FROM = re.compile(
@@ -140,14 +141,12 @@ def fold_build(state: BuildState, line: str) -> BuildState:
     if not line.strip():
         return state
     if match := _OUTPUT.fullmatch(line):
-        if _NO_SPACE.search(match["text"]):
-            return replace(state, no_space=state.no_space | {match["id"]})
-        if _OTHER_PLATFORM.search(match["text"]):
-            return replace(state, foreign=state.foreign | {match["id"]})
-        return state
+        return _fold_output(state, match["id"], match["text"])
     if match := _CACHED.fullmatch(line):
         return replace(state, cached=state.cached | {match["id"]})
     if match := _VERTEX_ERROR.fullmatch(line):
+        if _CACHE.match(state.steps.get(match["id"], "")):
+            return state  # it makes the build slower, no more
         if state.error is not None or match["error"].startswith("context canceled"):
             return state  # the first error is the cause, those after it are its victims
         return replace(state, failed=match["id"], error=match["error"])
@@ -160,6 +159,14 @@ def fold_build(state: BuildState, line: str) -> BuildState:
     if line == _RULE and state.line is None and (match := _PLACE.fullmatch(state.last)):
         return replace(state, line=int(match["line"]), last="")
     return replace(state, last=line.strip())
+
+
+def _fold_output(state: BuildState, vertex: str, text: str) -> BuildState:
+    if _NO_SPACE.search(text):
+        return replace(state, no_space=state.no_space | {vertex})
+    if _OTHER_PLATFORM.search(text):
+        return replace(state, foreign=state.foreign | {vertex})
+    return state
 
 
 def build_failure(state: BuildState, exit_code: int) -> Failure:

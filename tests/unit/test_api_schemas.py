@@ -54,6 +54,11 @@ optional_fields = {
     "platforms": st.lists(
         st.sampled_from(["linux/amd64", "linux/arm64", "linux/arm/v7"]), unique=True
     ),
+    "cache_from": st.lists(
+        names.map(lambda n: f"registry.example.org/{n}:c"), unique=True, max_size=2
+    ),
+    "cache_to": names.map(lambda n: f"registry.example.org/{n}:c"),
+    "registry_cache": st.booleans(),
     "hooks": st.booleans(),
     "tests": st.booleans(),
     "image_labels": st.dictionaries(names, values, max_size=2),
@@ -127,6 +132,9 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "shm_size": None,
         "network": "default",
         "platforms": [],
+        "cache_from": [],
+        "cache_to": None,
+        "registry_cache": False,
         "hooks": False,
         "tests": False,
         "image_labels": {},

@@ -13,6 +13,10 @@ from builder_framework.redact import Secret
 from builder_framework.validate import image_reference
 from executor.bake import Build, bake_file, literal, options
 
+CACHE_TO = (
+    "type=registry,ref=r.example/a:c,mode=max,image-manifest=true,oci-mediatypes=true,"
+    "ignore-error=true"
+)
 TAG = image_reference("registry.example:5000/app:builder-b-1")
 FILES: dict[str, Any] = {"context": Path("/c"), "dockerfile": Path("/c/Dockerfile"), "tag": TAG}
 FULL = Recipe(
@@ -38,6 +42,8 @@ def full(**changes: Any) -> Build:
         "sbom": True,
         "provenance": Provenance.MAX,
         "archive": Path("/a.tar"),
+        "cache_from": ["r.example/a:c", "r.example/b:c"],
+        "cache_to": "r.example/a:c",
         "proxies": {"http_proxy": "http://u:p@proxy:3128"},
         **changes,
     }
@@ -94,6 +100,8 @@ def test_everything_that_can_be_asked_for() -> None:
         "pull": True,
         "shm-size": "64m",
         "output": [f"type=oci,dest=/a.tar,name={TAG},rewrite-timestamp=true"],
+        "cache-from": ["type=registry,ref=r.example/a:c", "type=registry,ref=r.example/b:c"],
+        "cache-to": [CACHE_TO],
     }
 
 
@@ -136,6 +144,8 @@ def test_options_say_the_same_and_more() -> None:
         "--attest=type=sbom",
         "--platform=linux/amd64,linux/arm64",
         "--no-cache",
+        "--cache-from=type=registry,ref=r.example/b:c",
+        f"--cache-to={CACHE_TO}",
         "--pull",
         "--shm-size=64m",
         f"--output=type=oci,dest=/a.tar,name={TAG},rewrite-timestamp=true",

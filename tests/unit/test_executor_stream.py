@@ -479,3 +479,14 @@ def test_programs_of_another_platform(said: str) -> None:
 #7 ERROR: process "/bin/sh -c /x" did not complete successfully: exit code: 1
 """
     assert build_failure(folded(text), 1).reason is Reason.PLATFORM_UNSUPPORTED
+
+
+def test_a_cache_that_fails_is_never_the_cause() -> None:
+    text = """\
+#4 importing cache manifest from registry.example:5000/app:builder-cache
+#4 ERROR: registry.example:5000/app:builder-cache: not found
+#7 [2/2] RUN make
+#7 ERROR: process "/bin/sh -c make" did not complete successfully: exit code: 2
+"""
+    failure = build_failure(folded(text), 1)
+    assert (failure.reason, failure.message) == (Reason.STEP_FAILED, "[2/2] RUN make: exit code: 2")
