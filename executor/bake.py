@@ -25,8 +25,8 @@ class Build:
     `secrets`, `ssh`: files by the ids of the recipe's. `annotations`: of the manifest, and of the
     index where there is one. `epoch`: seconds since 1970 that the image's times are set to.
     `proxies`: the predefined build arguments, unless the recipe has them. `archive`: where the
-    image goes instead of into the engine, in OCI's layout as a tar. `cache_from`, `cache_to`: images
-    that hold a build cache.
+    image goes instead of into the engine, in OCI's layout as a tar. `cache_from`, `cache_to`:
+    images that hold a build cache.
     """
 
     context: Path

@@ -173,3 +173,37 @@ def test_provenance_stands_beside_the_image(golden: Golden) -> None:
     assert kinds == [None, "attestation-manifest"]
     assert "slsa.dev/provenance" in json.dumps(image.attestations)
     assert SECRET not in json.dumps(image.attestations)
+
+
+def test_another_agent_finds_the_cache_in_the_registry(golden: Golden) -> None:
+    url = golden.create("RUN cat /proc/sys/kernel/random/uuid > /id", "RUN true")
+    first, second = (
+        golden.make(url, rack, registry_cache=True, constraints=[["rack", "EQUALS", rack]])
+        for rack in ("a", "b")
+    )
+    assert text(second, "id") == text(first, "id")
+    assert golden.build["result"]["steps"] == {"total": 2, "cached": 2}
+
+
+def test_a_cache_that_cannot_be_had_or_kept_fails_no_build(golden: Golden) -> None:
+    nowhere = "127.0.0.1:1/no/cache:here"
+    url = golden.create("RUN true")
+    golden.make(url, cache_from=[nowhere], cache_to=nowhere)
+
+
+def test_a_failing_step_is_told_with_its_line(golden: Golden) -> None:
+    url = golden.create("RUN true", "RUN echo the last words; exit 7")
+    build = golden.framework.failed(golden.framework.submit(url, f"{golden.name}:1"), "step_failed")
+    step = build["result"]["failed_step"]
+    assert (step["line"], step["exit_code"]) == (4, 7)
+    assert "the last words" in build["log"]["tail"]
+
+
+def test_a_result_counts_layers_and_steps(golden: Golden) -> None:
+    url = golden.create("RUN echo a > /a", "RUN echo b > /b", "LABEL c=d")
+    here = [["rack", "EQUALS", "a"]]
+    golden.make(url, constraints=here)
+    result = golden.build["result"]
+    assert result["steps"] == {"total": 2, "cached": 0}
+    assert result["layers"] == len(golden.make(url, "2", constraints=here).manifest["layers"])
+    assert golden.build["result"]["steps"] == {"total": 2, "cached": 2}
