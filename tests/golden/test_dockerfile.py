@@ -11,7 +11,7 @@ import pytest
 
 from devcluster import Cluster
 from tests.golden.conftest import Golden
-from tests.integration.harness import Image
+from tests.integration.harness import Image, until
 
 pytestmark = pytest.mark.integration
 
@@ -196,7 +196,8 @@ def test_a_failing_step_is_told_with_its_line(golden: Golden) -> None:
     build = golden.framework.failed(golden.framework.submit(url, f"{golden.name}:1"), "step_failed")
     step = build["result"]["failed_step"]
     assert (step["line"], step["exit_code"]) == (4, 7)
-    assert "the last words" in build["log"]["tail"]
+    until(lambda: golden.framework.get(build["id"])["log"]["complete"], "the log is not there")
+    assert "the last words" in golden.framework.get(build["id"])["log"]["tail"]
 
 
 def test_a_result_counts_layers_and_steps(golden: Golden) -> None:
