@@ -38,6 +38,7 @@ def build(view: BuildView, tail: str | None = None) -> Json:
         "reason": one.reason.value if one.reason else None,
         "message": _text(one.message, redact),
         "owner": one.owner,
+        "supersedes": list(one.supersedes),
         "created_at": timestamp(one.created_at),
         "state_since": timestamp(one.state_since),
         "started_at": timestamp(current.running_at if current else None),
@@ -102,6 +103,8 @@ def request(asked: BuildRequest) -> Json:
         "priority": asked.priority,
         "max_attempts": asked.max_attempts,
         "labels": _texts(asked.labels, redact),
+        "supersede": asked.supersede.value,
+        "group": _text(asked.group, redact),
         "webhooks": [endpoints.parse(url).shown for url in asked.webhooks],
     }
 

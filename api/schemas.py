@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 from pydantic import (
@@ -50,9 +50,9 @@ from api.recipe_fields import (
     RegistryAuthBody,
     RegistryBody,
 )
-from builder_framework import validate
+from builder_framework import validate, validate_options
 from builder_framework.domain import endpoints
-from builder_framework.domain.model import BuildRequest, Constraint, Resources
+from builder_framework.domain.model import BuildRequest, Constraint, Resources, Supersede
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.recipe import GitSource, Source
@@ -127,6 +127,9 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     labels: Labels = Field(default_factory=dict)
     webhooks: Annotated[list[str], Len(0, MAX_WEBHOOKS)] = Field(default_factory=list)
 
+    supersede: Literal["none", "queued", "running"] = "none"
+    group: Annotated[str, checked(validate_options.group)] | None = None
+
     @field_validator("images")
     @classmethod
     def _not_staged(cls, value: list[str], info: ValidationInfo) -> list[str]:
@@ -181,6 +184,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             max_attempts=self.max_attempts or policy.default_max_attempts,
             labels=dict(self.labels),
             webhooks=tuple(self.webhooks),
+            supersede=Supersede(self.supersede),
+            group=self.group,
         )
 
     def fingerprint(self, owner: str) -> str:

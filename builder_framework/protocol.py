@@ -71,6 +71,7 @@ class Reason(str, enum.Enum):
     EXECUTOR_ERROR = "executor_error"
     # Found by the framework.
     CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
     QUEUE_EXPIRED = "queue_expired"
     OFFER_LOST = "offer_lost"
     LAUNCH_FAILED = "launch_failed"

@@ -55,6 +55,11 @@ class Source:
         """Where it is, for lists and links."""
         return self.git.url
 
+    @property
+    def ref(self) -> str | None:
+        """What of it."""
+        return self.git.ref
+
     def secrets(self) -> Iterator[Secret | None]:
         """Every credential."""
         yield from self.git.secrets()

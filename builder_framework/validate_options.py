@@ -19,6 +19,8 @@ one Mesos task."""
 
 MAX_SHM_MIB = 1024 * 1024
 
+MAX_GROUP = 200
+
 # An id stands between commas in BuildKit's options, and is a file name in /run/secrets.
 _MOUNT_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _HOST_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -127,6 +129,13 @@ def cache_domain(text: str) -> str:
     """The directory name of a trust domain's caches."""
     if not _DOMAIN.fullmatch(text):
         raise InvalidValueError("it is not 1 to 64 lower case letters and digits")
+    return text
+
+
+def group(text: str) -> str:
+    """The name of a group of builds of which only the newest counts."""
+    if not 1 <= len(text) <= MAX_GROUP or not text.isprintable():
+        raise InvalidValueError(f"it is not 1 to {MAX_GROUP} printable characters")
     return text
 
 

@@ -10,11 +10,12 @@ from builder_framework.protocol import Reason, Report
 
 @dataclass(frozen=True)
 class Submitted:
-    """A valid request was received from `owner`."""
+    """A valid request was received from `owner`. `supersedes`: builds that end with it."""
 
     build_id: str
     request: BuildRequest
     owner: str
+    supersedes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,10 @@ class LeaseRequested:
 
 @dataclass(frozen=True)
 class CancelRequested:
-    """Somebody wants the build to end."""
+    """Somebody wants the build to end. `superseded_by`: the id of the build that comes instead."""
 
     by: str
+    superseded_by: str | None = None
 
 
 @dataclass(frozen=True)

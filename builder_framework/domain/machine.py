@@ -47,7 +47,14 @@ def step(build: Build | None, event: ev.Event, now: float, policy: MachinePolicy
         if not isinstance(event, ev.Submitted):
             raise InvalidTransitionError(f"{type(event).__name__} without a build")
         return Step(
-            Build(event.build_id, event.request, event.owner, created_at=now, state_since=now)
+            Build(
+                event.build_id,
+                event.request,
+                event.owner,
+                created_at=now,
+                state_since=now,
+                supersedes=event.supersedes,
+            )
         )
     if isinstance(event, ev.TaskEvent) and not is_current(build, event.attempt):
         return _stale(build, event)

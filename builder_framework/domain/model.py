@@ -5,6 +5,7 @@ Times are seconds since the epoch (UTC), durations seconds, memory and disk MiB,
 
 from __future__ import annotations
 
+import enum
 import re
 import secrets
 from collections.abc import Mapping
@@ -80,13 +81,22 @@ class Constraint:
     value: str
 
 
+class Supersede(str, enum.Enum):
+    """Which older builds of its group a build ends: none, those that wait, or running ones, too."""
+
+    NONE = "none"
+    QUEUED = "queued"
+    RUNNING = "running"
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What somebody asked for, already validated; defaults are filled in.
 
     `timeout` counts from the start of the task, `queue_ttl` from the acceptance of the request.
     A higher `priority` goes first. `max_attempts`: how often the build may be started when the
-    surroundings fail it. `webhooks`: URLs that are told of this build's changes.
+    surroundings fail it. `webhooks`: URLs that are told of this build's changes. `group`: see
+    `domain.supersede`.
     """
 
     source: Source
@@ -103,6 +113,8 @@ class BuildRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     max_attempts: int = 3
     webhooks: tuple[str, ...] = ()
+    supersede: Supersede = Supersede.NONE
+    group: str | None = None
 
     def logins(self) -> Logins:
         """Who it is to each registry: `registry_auth` where nothing else was said."""
@@ -192,7 +204,8 @@ class Build:
     """One accepted request and its whole story. Only `machine.step` makes the next one.
 
     `version` counts changes, for the store's compare-and-set. `not_before`: do not place earlier.
-    `failures`: attempts that the surroundings failed; see `retry`.
+    `failures`: attempts that the surroundings failed; see `retry`. `supersedes`: ids of the builds
+    that ended with the acceptance of this one.
     """
 
     id: str
@@ -211,6 +224,7 @@ class Build:
     ended_at: float | None = None
     failures: int = 0
     log_complete: bool = False
+    supersedes: tuple[str, ...] = ()
     version: int = 0
 
     @property

@@ -122,12 +122,17 @@ def unreachable(build: Build, event: ev.TaskUnreachable, now: float, _: MachineP
 
 
 def cancel_queued(build: Build, event: ev.CancelRequested, now: float, _: MachinePolicy) -> Step:
-    return end(build, State.CANCELLED, now, Reason.CANCELLED, f"cancelled by {event.by}")
+    return end(build, State.CANCELLED, now, *_why(event))
 
 
 def cancel_task(build: Build, event: ev.CancelRequested, now: float, _: MachinePolicy) -> Step:
-    stop = Stop(State.CANCELLED, Reason.CANCELLED, f"cancelled by {event.by}", now)
-    return _stop(build, stop, now)
+    return _stop(build, Stop(State.CANCELLED, *_why(event), now), now)
+
+
+def _why(event: ev.CancelRequested) -> tuple[Reason, str]:
+    if event.superseded_by is not None:
+        return Reason.SUPERSEDED, f"superseded by build {event.superseded_by}"
+    return Reason.CANCELLED, f"cancelled by {event.by}"
 
 
 def _stop(build: Build, stop: Stop, now: float) -> Step:

@@ -71,6 +71,11 @@ class Batch:
                 yield build
         yield from (build for build in self.builds.values() if build.state in ON_AGENT)
 
+    def unfinished(self) -> Iterator[Build]:
+        """Builds that are not over, as this turn sees them."""
+        yield from (build for build_id, build in self.active.items() if build_id not in self.builds)
+        yield from (build for build in self.builds.values() if not build.terminal)
+
     def known_key(self, owner: str, key: str) -> KnownKey | None:
         """What an idempotency key was used for, this turn's submissions included."""
         return self.keys.get((owner, key)) or self.database.known_key(owner, key)

@@ -13,14 +13,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from builder_framework import cluster as cl
 from builder_framework import failpoints
 from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
-from builder_framework.domain import machine
+from builder_framework.domain import machine, supersede
 from builder_framework.domain.model import Build, parse_task_id
 from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import State
@@ -282,12 +282,20 @@ class Loop:
             item.reply.fresh = False
             batch.replies.append((item.reply, batch.get(known.build_id)))
             return
-        build = batch.step(item.event.build_id, item.event)
+        request = item.event.request
+        group = supersede.group_of(request)
+        others = supersede.superseded(request, owner, group, batch.unfinished())
+        build = batch.step(item.event.build_id, replace(item.event, supersedes=others))
+        self._end_superseded(build, batch)
         failpoints.reach("T2.before")
         if key is not None:
             batch.use_key(owner, item.event.build_id, key)
         batch.replies.append((item.reply, build))
         self._desk.wish()
+
+    def _end_superseded(self, build: Build, batch: Batch) -> None:
+        for build_id in build.supersedes:
+            batch.step(build_id, ev.CancelRequested(build.owner, superseded_by=build.id))
 
     def _on_cancel(self, item: Cancel, batch: Batch) -> None:
         build = batch.get(item.build_id)
@@ -307,6 +315,7 @@ class Loop:
             if item.kind == CANCEL:
                 batch.step(item.build_id, ev.CancelRequested(item.by))
             else:
+                self._end_superseded(build, batch)
                 batch.afterwards.append(partial(self._adopt, build, batch))
                 self._desk.wish()
 

@@ -11,7 +11,7 @@ from types import TracebackType
 
 from builder_framework import failpoints
 from builder_framework.domain import events as ev
-from builder_framework.domain import machine
+from builder_framework.domain import machine, supersede
 from builder_framework.domain.model import Build, BuildRequest, new_build_id
 from builder_framework.domain.notices import Announce
 from builder_framework.domain.states import State
@@ -50,7 +50,11 @@ class Follower:
     def submit(
         self, request: BuildRequest, owner: str, idempotency: Idempotency | None = None
     ) -> tuple[BuildView, bool]:
-        event = ev.Submitted(new_build_id(), request, owner)
+        group = supersede.group_of(request)
+        # Who leads ends them when it takes this build over.
+        known = () if group is None else self._store.unfinished()
+        others = supersede.superseded(request, owner, group, known)
+        event = ev.Submitted(new_build_id(), request, owner, others)
         now = self._clock()
         made = machine.step(None, event, now, machine.MachinePolicy()).build
         told = self._announce(None, made, now)

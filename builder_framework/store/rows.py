@@ -40,11 +40,12 @@ def build_row(build: Build) -> dict[str, Any]:
         "not_before": build.not_before,
         "failures": build.failures,
         "log_complete": build.log_complete,
+        "supersedes": " ".join(build.supersedes) or None,
         "version": build.version,
     }
 
 
-UNCHANGING = frozenset({"id", "owner", "git_url", "request", "created_at"})
+UNCHANGING = frozenset({"id", "owner", "git_url", "request", "created_at", "supersedes"})
 """Columns of `builds` that are written once."""
 
 
@@ -116,5 +117,6 @@ def to_build(row: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]]) -> B
         ended_at=row["ended_at"],
         failures=row["failures"],
         log_complete=row["log_complete"],
+        supersedes=tuple((row["supersedes"] or "").split()),
         version=row["version"],
     )

@@ -36,6 +36,7 @@ builds = sa.Table(
     sa.Column("not_before", sa.Float, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("log_complete", sa.Boolean, nullable=False),
+    sa.Column("supersedes", sa.Text),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Index("ix_builds_state_seq", "state", "seq"),
     sa.Index("ix_builds_git_url_seq", "git_url", "seq"),

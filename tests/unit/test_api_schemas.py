@@ -54,6 +54,8 @@ optional_fields = {
     "platforms": st.lists(
         st.sampled_from(["linux/amd64", "linux/arm64", "linux/arm/v7"]), unique=True
     ),
+    "supersede": st.sampled_from(["none", "queued", "running"]),
+    "group": names,
     "cache_from": st.lists(
         names.map(lambda n: f"registry.example.org/{n}:c"), unique=True, max_size=2
     ),
@@ -132,6 +134,8 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "shm_size": None,
         "network": "default",
         "platforms": [],
+        "supersede": "none",
+        "group": None,
         "cache_from": [],
         "cache_to": None,
         "registry_cache": False,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder_framework.cluster import Disconnected, ExecutorMessage, OffersReceived, StatusUpdate
-from builder_framework.domain.model import BuildRequest, Constraint, Resources
+from builder_framework.domain.model import BuildRequest, Constraint, Resources, Supersede
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     CallError,
@@ -415,3 +415,15 @@ def test_a_slot_that_comes_free_without_its_resources_brings_new_offers(tmp_path
 def refusals(bench: Bench, view: BuildView) -> list[str]:
     waiting = bench.service.get(view.build.id).waiting
     return [refusal.reason for refusal in waiting.refusals] if waiting else []
+
+
+def test_a_newer_build_ends_an_older_one_of_its_group(bench: Bench) -> None:
+    old = submit(bench, supersede=Supersede.QUEUED)
+    other = submit(bench)
+    new = submit(bench, supersede=Supersede.QUEUED)
+    assert new.build.supersedes == (old.build.id,)
+    ended = bench.service.get(old.build.id).build
+    assert (ended.state, ended.reason) == (State.CANCELLED, Reason.SUPERSEDED)
+    assert ended.message == f"superseded by build {new.build.id}"
+    assert bench.service.get(other.build.id).build.state is State.QUEUED
+    assert bench.store.get(new.build.id).supersedes == (old.build.id,)

@@ -1,4 +1,4 @@
-"""Requests say `source` and `recipe`, as the wire does."""
+"""Requests say `source` and `recipe`, as the wire does; builds know which ones they supersede."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _BUILDS = sa.table("builds", sa.column("seq", sa.BigInteger), sa.column("request
 
 
 def upgrade() -> None:
+    op.add_column("builds", sa.Column("supersedes", sa.Text(), nullable=True))
     connection = op.get_bind()
     last = 0
     while rows := connection.execute(
