@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from builder_framework.domain.model import Supersede
 from builder_framework.domain.notices import no_notices
 from builder_framework.domain.states import State
 from builder_framework.errors import ConflictError, NotFoundError
@@ -85,3 +87,11 @@ def test_what_it_does_not_have_it_does_not_have(builds: Follower) -> None:
     for ask in (builds.get, builds.deliveries, lambda b: builds.read_log(b, 0, 10)):
         with pytest.raises(NotFoundError):
             ask("0" * 16)
+
+
+def test_a_newer_build_names_those_that_it_ends(builds: Follower) -> None:
+    """Whoever leads next ends them."""
+    wanting = replace(REQUEST, supersede=Supersede.QUEUED)
+    old = builds.submit(wanting, "ann")[0].build
+    builds.submit(REQUEST, "ann")
+    assert builds.submit(wanting, "ann")[0].build.supersedes == (old.id,)
