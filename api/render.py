@@ -89,7 +89,7 @@ def request(asked: BuildRequest) -> Json:
         "priority": asked.priority,
         "max_attempts": asked.max_attempts,
         "labels": {redact(k): redact(v) for k, v in asked.labels.items()},
-        "webhooks": [endpoints.parse(url).shown for url in asked.webhooks],
+        "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 
 
@@ -100,7 +100,7 @@ def delivery(view: DeliveryView) -> Json:
     return {
         "id": one.id,
         "event": one.event,
-        "url": endpoints.parse(one.url).shown,
+        "url": endpoints.parse(one.url.reveal()).shown,
         "state": one.state.value,
         "created_at": timestamp(one.created_at),
         "next_at": timestamp(one.next_at),

@@ -279,7 +279,7 @@ class BuildBody(_Model):
             priority=self.priority,
             max_attempts=self.max_attempts or policy.default_max_attempts,
             labels=dict(self.labels),
-            webhooks=tuple(self.webhooks),
+            webhooks=tuple(map(Secret, self.webhooks)),
         )
 
     def fingerprint(self, owner: str) -> str:

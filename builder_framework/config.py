@@ -318,7 +318,7 @@ class Settings(BaseModel):
 
     def announcer(self) -> Announcer:
         """Who is told of changes by webhooks."""
-        return Announcer(self.webhooks, self.webui_url)
+        return Announcer(tuple(map(Secret, self.webhooks)), self.webui_url)
 
     def request_policy(self) -> RequestPolicy:
         """What the API checks requests against."""

@@ -14,7 +14,7 @@ from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import Phase, PushedImage, Reason
 from builder_framework.recipe import Recipe, RegistryAuth, Source
-from builder_framework.redact import Redactor
+from builder_framework.redact import Redactor, Secret
 
 # Crockford's base32: no letters that look like digits, and safe in URLs, shells, image tags and
 # Mesos ids (which refuse `/`, `\`, control characters, `.` and `..`: common/validation.cpp).
@@ -77,7 +77,8 @@ class BuildRequest:
 
     `timeout` counts from the start of the task, `queue_ttl` from the acceptance of the request.
     A higher `priority` goes first. `max_attempts`: how often the build may be started when the
-    surroundings fail it. `webhooks`: URLs that are told of this build's changes.
+    surroundings fail it. `webhooks`: URLs that are told of this build's changes; as a rule their
+    paths are tokens.
     """
 
     source: Source
@@ -91,7 +92,7 @@ class BuildRequest:
     priority: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     max_attempts: int = 3
-    webhooks: tuple[str, ...] = ()
+    webhooks: tuple[Secret, ...] = ()
 
     def redactor(self) -> Redactor:
         """Masks this request's secrets."""

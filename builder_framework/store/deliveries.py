@@ -12,6 +12,7 @@ from builder_framework.domain import delivery as dl
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try
 from builder_framework.errors import NotFoundError, StaleWriteError
 from builder_framework.ports import DeliveryView
+from builder_framework.redact import Secret
 from builder_framework.store import tables as t
 
 Transaction = Callable[[], AbstractContextManager[sa.Connection]]
@@ -105,7 +106,7 @@ def _row(delivery: Delivery) -> dict[str, Any]:
         "id": delivery.id,
         "build_id": delivery.build_id,
         "event": delivery.event,
-        "url": delivery.url,
+        "url": delivery.url.reveal(),
         "host": delivery.host,
         "payload": delivery.payload,
         "created_at": delivery.created_at,
@@ -130,7 +131,7 @@ def _delivery(row: Mapping[Any, Any]) -> Delivery:
         id=row["id"],
         build_id=row["build_id"],
         event=row["event"],
-        url=row["url"],
+        url=Secret(row["url"]),
         payload=row["payload"],
         created_at=row["created_at"],
         state=DeliveryState(row["state"]),

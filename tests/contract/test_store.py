@@ -25,6 +25,7 @@ from builder_framework.errors import (
 )
 from builder_framework.ports import DeliveryView, Idempotency, ListQuery
 from builder_framework.protocol import Phase, PushedImage, Reason, Report
+from builder_framework.redact import Secret
 from builder_framework.store import tables
 from builder_framework.store.base import Change, KnownKey, Store
 from builder_framework.store.sql import SqlStore
@@ -33,7 +34,7 @@ from tests.unit import strategies
 
 
 def hook(name: str, of: Build, url: str = "https://hooks/x", at: float = 2.0) -> Delivery:
-    return Delivery(name, of.id, "build.queued", url, "{}", created_at=1.0, next_at=at)
+    return Delivery(name, of.id, "build.queued", Secret(url), "{}", created_at=1.0, next_at=at)
 
 
 class StoreContract:

@@ -72,7 +72,7 @@ class Desk:
         self._builds += 1
         submitted = ev.Submitted(f"{self._builds:016d}", REQUEST, "ann")
         build = machine.step(None, submitted, self.clock(), machine.MachinePolicy()).build
-        due = Announcer(urls).deliveries_of(None, build, self.clock())
+        due = Announcer(tuple(map(Secret, urls))).deliveries_of(None, build, self.clock())
         self.store.apply([Change(build, deliveries=due)])
         return build
 
@@ -306,7 +306,8 @@ def test_builds_go_on_whatever_receivers_do(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         slow = stack.enter_context(receiving(receivers.holds))
         other = stack.enter_context(receiving(answers("200 OK")))
-        bench = Bench(tmp_path, announce=Announcer((slow.url, other.url)).deliveries_of)
+        announcer = Announcer((Secret(slow.url), Secret(other.url)))
+        bench = Bench(tmp_path, announce=announcer.deliveries_of)
         stack.callback(bench.close)
         worker = Webhooks(bench.store.outbox, (SECRET,), Poster(), time.time)
         worker.start()
