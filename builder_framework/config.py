@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,7 +28,7 @@ from pydantic import (
     model_validator,
 )
 
-from builder_framework import addresses
+from builder_framework import addresses, seal
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
@@ -74,6 +75,15 @@ def _comma_separated(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """`url` as SQLAlchemy reads it; `key`: the setting `secret_key`, not checked yet."""
+
+    url: str = field(repr=False)
+    data_dir: Path
+    key: Secret | None
 
 
 class Settings(BaseModel):
@@ -127,6 +137,14 @@ class Settings(BaseModel):
         None,
         description="`postgresql://USER:PASSWORD@HOST/NAME` or `sqlite:////PATH`; by default "
         "SQLite in data_dir.",
+    )
+
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Seals passwords and the URLs of webhooks in the database: 32 random bytes as "
+        "base64 or as 64 hex digits (`builder db key` makes one); while it is being changed "
+        "several, with commas, of which the first seals and all open. Required with PostgreSQL; "
+        "with SQLite, by default, the file `secret.key` in data_dir, made at the first start.",
     )
 
     executor_image: str = Field(description="Docker image of the executor.")
@@ -277,6 +295,14 @@ class Settings(BaseModel):
                 signing_keys(value.get_secret_value())
         return value
 
+    @field_validator("secret_key")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            with _sentences():
+                seal.parse(value.get_secret_value())
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
@@ -297,6 +323,11 @@ class Settings(BaseModel):
                 "webhooks and webhook_hosts need webhook_secret: nobody could tell an unsigned "
                 "message from a forged one"
             )
+        if self.secret_key is None and not self.database().startswith("sqlite:"):
+            raise ValueError(
+                f"secret_key must be set with PostgreSQL ({PREFIX}SECRET_KEY, the same for every "
+                "process of this database): `builder db key` makes one"
+            )
         if not (self.behind_tls_proxy or _is_loopback(self.http_host)):
             raise ValueError(
                 f"http_host {self.http_host} would show passwords to the network: put a TLS "
@@ -309,6 +340,13 @@ class Settings(BaseModel):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / 'builder.db'}"
+
+    def storage(self) -> Storage:
+        """Where the data is, and what opens it."""
+        key = self.secret_key
+        return Storage(
+            self.database(), self.data_dir, Secret(key.get_secret_value()) if key else None
+        )
 
     def webhook_keys(self) -> tuple[Secret, ...]:
         """What webhooks are signed with; empty when there are none."""
@@ -362,18 +400,19 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
         raise ConfigError([_problem(item) for item in error.errors()]) from None
 
 
-def database(environment: Mapping[str, str], file: Path | None = None) -> tuple[str, Path]:
-    """URL of the database and directory of the data, for tools that need no other setting.
+def storage(environment: Mapping[str, str], file: Path | None = None) -> Storage:
+    """Where the data is, for tools that need no other setting.
 
     Raises ConfigError when a file of settings cannot be read.
     """
     values = _values(environment, file)
-    url = values.get("database_url")
+    url, key = values.get("database_url"), values.get("secret_key")
     settings = Settings.model_construct(
         data_dir=Path(values.get("data_dir", Settings.model_fields["data_dir"].default)),
         database_url=SecretStr(url) if url else None,
+        secret_key=SecretStr(key) if key else None,
     )
-    return settings.database(), settings.data_dir
+    return settings.storage()
 
 
 def _values(environment: Mapping[str, str], file: Path | None) -> dict[str, Any]:
@@ -422,7 +461,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 _SECRETS = frozenset(
-    {"password", "mesos_master", "mesos_secret", "database_url", "webhooks", "webhook_secret"}
+    {
+        "password",
+        "mesos_master",
+        "mesos_secret",
+        "database_url",
+        "secret_key",
+        "webhooks",
+        "webhook_secret",
+    }
 )
 """Settings that may also be given as `BUILDER_NAME_FILE`, a file that holds the value."""
 

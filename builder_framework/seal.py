@@ -42,6 +42,11 @@ def key_of(sealed: str) -> str | None:
     return match["key"] if match else None
 
 
+def not_sealed(context: str) -> SealError:
+    """What there is to say of a value without a key."""
+    return SealError(f"{context} holds a value that is not sealed: restore a backup")
+
+
 class _Key:
     """One key: its id, and the cipher under a subkey of its own."""
 
@@ -87,7 +92,7 @@ class Sealer:
         """
         match = _SEALED.fullmatch(sealed)
         if match is None:
-            raise SealError(f"{context} holds a value that is not sealed: restore a backup")
+            raise not_sealed(context)
         key = self._keys.get(match["key"])
         if key is None:
             raise SealError(

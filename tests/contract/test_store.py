@@ -30,6 +30,7 @@ from builder_framework.store import tables
 from builder_framework.store.base import Change, KnownKey, Store
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import PLACEMENT, after, build
+from tests.sealing import SEALER
 from tests.unit import strategies
 
 
@@ -296,7 +297,7 @@ class TestSqlite(StoreContract):
 
     @pytest.fixture
     def store(self, path: Path) -> Iterator[Store]:
-        store = SqlStore(f"sqlite:///{path}")
+        store = SqlStore(f"sqlite:///{path}", SEALER)
         store.lead("here", None)
         yield store
         store.close()
@@ -305,7 +306,7 @@ class TestSqlite(StoreContract):
         one = build("a")
         store.apply([Change(one)])
         # No close: this is what a SIGKILL leaves.
-        again = SqlStore(f"sqlite:///{path}")
+        again = SqlStore(f"sqlite:///{path}", SEALER)
         assert again.get(one.id) == one
         again.close()
 
@@ -353,7 +354,7 @@ class TestPostgres(StoreContract):
 
     @pytest.fixture
     def store(self, postgres_url: str) -> Iterator[Store]:
-        store = SqlStore(postgres_url)
+        store = SqlStore(postgres_url, SEALER)
         store.lead("here", None)
         yield store
         store.close()

@@ -30,6 +30,7 @@ from builder_framework.service.webhooks import Webhooks
 from builder_framework.store.base import Change, Outbox
 from builder_framework.store.deliveries import SqlOutbox
 from builder_framework.store.sql import SqlStore
+from tests.sealing import SEALER
 from tests.unit import receivers
 from tests.unit.receivers import Receiver, Request, answers, receiving
 from tests.unit.recording import Bench
@@ -50,7 +51,7 @@ class Desk:
     """A store with an outbox, a clock that can be put forward, and workers."""
 
     def __init__(self, directory: Path) -> None:
-        self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}")
+        self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}", SEALER)
         self.store.lead("desk", None)
         self.ahead = 0.0
         self._builds = 0
