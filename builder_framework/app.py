@@ -57,7 +57,9 @@ class Application:
         """Open the store and listen; nothing runs yet."""
         self._settings = settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._store = SqlStore(settings.database(), keys.sealer_at_start(settings.storage()))
+        sealer = keys.sealer_at_start(settings.storage())
+        log.info("secrets in the database are sealed with key %s", sealer.key_ids[0])
+        self._store = SqlStore(settings.database(), sealer)
         self._logs = _logs(self._store, settings.data_dir)
         announce = settings.announcer().deliveries_of
         self._door = Door(Follower(self._store, self._logs, time.time, announce))
