@@ -58,7 +58,6 @@ class Application:
         self._settings = settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         sealer = keys.sealer_at_start(settings.storage())
-        log.info("secrets in the database are sealed with key %s", sealer.key_ids[0])
         self._store = SqlStore(settings.database(), sealer)
         self._logs = _logs(self._store, settings.data_dir)
         announce = settings.announcer().deliveries_of

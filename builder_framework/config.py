@@ -143,8 +143,8 @@ class Settings(BaseModel):
         None,
         description="Seals passwords and the URLs of webhooks in the database: 32 random bytes as "
         "base64 or as 64 hex digits (`builder db key` makes one); while it is being changed "
-        "several, with commas, of which the first seals and all open. Required with PostgreSQL; "
-        "with SQLite, by default, the file `secret.key` in data_dir, made at the first start.",
+        "both, `NEW,OLD` (see `builder db reseal`). Required with PostgreSQL; with SQLite, by "
+        "default, the file `secret.key` in data_dir, made at the first start.",
     )
 
     executor_image: str = Field(description="Docker image of the executor.")

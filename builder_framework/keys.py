@@ -1,6 +1,6 @@
 """Where the key comes from that seals secrets in the database: a setting, or a file beside SQLite.
 
-The file holds what the setting would: keys with commas between them, the one that seals first.
+The file holds what the setting would: keys with commas between them, the newest first.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _check_unsealed(storage: Storage, path: Path) -> None:
     if needed is not None:
         raise _problem(
             _SETTING,
-            f"the secrets of the database are sealed with key {needed}, and there is no {path}: "
+            f"secrets of the database are sealed with key {needed}, and there is no {path}: "
             "put it back",
         )
 

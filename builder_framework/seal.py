@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import os
 import re
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ class _Key:
 
 
 class Sealer:
-    """Seals with the first of its keys and opens with each of them."""
+    """Seals with the first of its keys, if not told otherwise, and opens with each of them."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         """`keys`: at least one, of 32 random bytes each, no two alike.
@@ -75,7 +76,19 @@ class Sealer:
     @property
     def key_ids(self) -> tuple[str, ...]:
         """Ids of the keys, of the one that seals first."""
-        return tuple(self._keys)
+        return (self._first.id, *(key for key in self._keys if key != self._first.id))
+
+    def sealing_with(self, key: str) -> Sealer:
+        """The same keys, of which that one, by its id, seals. Raises SealError: it is not here."""
+        if key not in self._keys:
+            raise SealError(f"the key to seal with is {key}, {self._instead}")
+        other = copy.copy(self)
+        other._first = self._keys[key]  # noqa: SLF001 (its own class)
+        return other
+
+    @property
+    def _instead(self) -> str:
+        return f"and the keys here are {', '.join(self.key_ids)}: add that key to secret_key"
 
     def seal(self, text: str, context: str) -> str:
         """`text` as a sealed value that opens in this context only."""
@@ -95,10 +108,7 @@ class Sealer:
             raise not_sealed(context)
         key = self._keys.get(match["key"])
         if key is None:
-            raise SealError(
-                f"{context} is sealed with key {match['key']}, and the keys here are "
-                f"{', '.join(self.key_ids)}: add that key to secret_key"
-            )
+            raise SealError(f"{context} is sealed with key {match['key']}, {self._instead}")
         try:
             data = _decoded(match["data"])
             plain = key.cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], context.encode())
@@ -117,7 +127,7 @@ _GRAMMAR = (
 
 
 def parse(text: str) -> Sealer:
-    """The sealer of a setting: keys with commas between them, the one that seals first.
+    """The sealer of a setting: keys with commas between them, the newest first.
 
     Raises InvalidValueError with a sentence that does not repeat them.
     """

@@ -174,7 +174,7 @@ class Store(Protocol):
         ...
 
     def ping(self) -> None:
-        """Prove that a write would succeed now."""
+        """Prove that a write would succeed now. Raises SealError when it could not be sealed."""
         ...
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from builder_framework import seal
-from builder_framework.errors import StoreUnavailableError
+from builder_framework.errors import SealError, StoreUnavailableError
 from builder_framework.seal import Sealer
 from builder_framework.store import engine, migrate, rows, seals
 from builder_framework.store import tables as t
@@ -47,11 +47,11 @@ class _Column:
 
 
 def reseal(url: str, sealer: Sealer) -> dict[str, int]:
-    """Rows that were sealed anew, by table. Afterwards the other keys open nothing any more.
+    """Rows that were sealed anew, by table. Afterwards nothing is sealed with other keys any more.
 
-    A process that still seals with another key makes rows of that key meanwhile: `check.examine`
-    counts them. Raises ConfigError, SchemaError, StoreUnavailableError and SealError; what was
-    done by then stays done, and the same call goes on with the rest.
+    Every process seals with the new key from the first moment on, and needs the old ones until the
+    last. Raises ConfigError, SchemaError, StoreUnavailableError and SealError; what was done by
+    then stays done, and the same call goes on with the rest.
     """
     opened = engine.create_existing(engine.parse(url))
     try:
@@ -59,10 +59,11 @@ def reseal(url: str, sealer: Sealer) -> dict[str, int]:
             with opened.begin() as connection:
                 migrate.check_stored(connection)
                 seals.check(connection, sealer)
+                seals.begin_change(connection, sealer)
             done = {column.table: _reseal(opened, column, sealer) for column in _COLUMNS}
-            # Last: no process shall start with the new key alone before all is done.
             with opened.begin() as connection:
-                seals.prove(connection, sealer)
+                _check_first(connection, sealer)
+                seals.end_change(connection)
     finally:
         opened.dispose()
     return done
@@ -76,7 +77,7 @@ def _reseal(opened: sa.Engine, column: _Column, sealer: Sealer) -> int:
         for batch in _batches(opened, column):
             new = {key: column.renewed(value, subject, sealer) for key, subject, value in batch}
             wanted = {key: value for key, value in new.items() if value is not None}
-            written = _write(opened, column, wanted)
+            written = _write(opened, column, wanted, sealer)
             changed += written
             left += len(wanted) - written
         if not left:
@@ -103,7 +104,7 @@ def _batches(opened: sa.Engine, column: _Column) -> Iterator[list[tuple[_Key, st
         following = query.where(sa.tuple_(*column.keys) > batch[-1][0])
 
 
-def _write(opened: sa.Engine, column: _Column, new: dict[_Key, str]) -> int:
+def _write(opened: sa.Engine, column: _Column, new: dict[_Key, str], sealer: Sealer) -> int:
     """Rows that were changed: those of `new`, by their keys, that nobody else holds.
 
     Waiting for one while holding others could be what the leader does, too: a deadlock.
@@ -117,6 +118,7 @@ def _write(opened: sa.Engine, column: _Column, new: dict[_Key, str]) -> int:
         .with_for_update(skip_locked=True, key_share=True)
     )
     with opened.begin() as connection:
+        _check_first(connection, sealer)
         held = [tuple(row) for row in connection.execute(free)]
         for key in held:
             same = [part == value for part, value in zip(column.keys, key, strict=True)]
@@ -124,6 +126,13 @@ def _write(opened: sa.Engine, column: _Column, new: dict[_Key, str]) -> int:
                 sa.update(column.value.table).where(*same).values({column.value: new[key]})
             )
     return len(held)
+
+
+def _check_first(connection: sa.Connection, sealer: Sealer) -> None:
+    """Two changes at once, to different keys, would leave rows that nobody looks for."""
+    first = sealer.key_ids[0]
+    if (now := seals.current(connection, sealer).key_ids[0]) != first:
+        raise SealError(f"the key was changed from {first} to {now} meanwhile: reseal to one only")
 
 
 def _renewed(context: Callable[[str], str]) -> Callable[[str, str, Sealer], str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -13,8 +13,11 @@ from builder_framework.seal import Sealer
 from builder_framework.store import engine
 from builder_framework.store import tables as t
 
-# Rows of `settings`: what every process has to be able to open, and a mark.
+# Rows of `settings` that every process has to be able to open: the first is sealed with the key
+# that everybody seals with, one for each other key with a key that rows may still be sealed with.
 _PROOF = "sealed"
+_OTHER_KEY = "sealed:"
+# A row that is a mark.
 _CLEAR_TEXT = "clear_text"
 # Whoever changes a context has to seal all values anew in a migration.
 _PROOF_CONTEXT = "settings/sealed/value"
@@ -44,34 +47,64 @@ def of_fingerprint(build_id: str) -> str:
     return f"idempotency_keys/{build_id}/fingerprint"
 
 
-def prove(connection: sa.Connection, sealer: Sealer) -> None:
-    """From now on processes need the sealer's first key."""
-    value = sealer.seal(_PROOF_TEXT, _PROOF_CONTEXT)
-    connection.execute(sa.update(t.settings).where(t.settings.c.name == _PROOF).values(value=value))
+def current(connection: sa.Connection, sealer: Sealer) -> Sealer:
+    """For what this transaction writes: all processes seal with one key, the database's.
+
+    It stays that one until the transaction's end. Raises SealError when it is not here.
+    """
+    key = seal.key_of(connection.execute(_row(_PROOF).with_for_update(read=True)).scalar() or "")
+    if key is None:
+        raise seal.not_sealed(_PROOF_CONTEXT)
+    return sealer.sealing_with(key)
+
+
+def begin_change(connection: sa.Connection, sealer: Sealer) -> None:
+    """From now on everybody seals with the sealer's first key; older ones stay necessary."""
+    # Waits for transactions that seal with the old key.
+    before = connection.execute(_row(_PROOF).with_for_update()).scalar_one()
+    old = seal.key_of(before)
+    if old == sealer.key_ids[0]:
+        return
+    rows, kept = t.settings, f"{_OTHER_KEY}{old}"
+    connection.execute(sa.delete(rows).where(rows.c.name == kept))
+    connection.execute(sa.insert(rows).values(name=kept, value=before))
+    proof = sealer.seal(_PROOF_TEXT, _PROOF_CONTEXT)
+    connection.execute(sa.update(rows).where(rows.c.name == _PROOF).values(value=proof))
+
+
+def end_change(connection: sa.Connection) -> None:
+    """From now on nobody needs another key than the one that everybody seals with."""
+    connection.execute(sa.delete(t.settings).where(t.settings.c.name.startswith(_OTHER_KEY)))
 
 
 def check(connection: sa.Connection, sealer: Sealer | None) -> None:
-    """Raises ConfigError unless the sealer has the key of this database; SchemaError.
+    """Raises ConfigError unless the sealer has the keys of this database; SchemaError.
 
     None: there is no key.
     """
-    sealed = _value(connection, _PROOF)
-    if sealed is None:
+    name = t.settings.c.name
+    query = sa.select(name, t.settings.c.value).where(
+        sa.or_(name == _PROOF, name.startswith(_OTHER_KEY))
+    )
+    sealed = {row.name: row.value for row in connection.execute(query)}
+    if _PROOF not in sealed:
         raise SchemaError(
             "the database does not say which key its secrets are sealed with: restore a backup"
         )
-    key, here = seal.key_of(sealed), sealer.key_ids if sealer else ()
-    if sealer is None or (key is not None and key not in here):
-        raise _missing(key, here)
-    try:
-        sealer.open(sealed, _PROOF_CONTEXT)
-    except SealError as error:
-        raise ConfigError([FieldProblem("secret_key", error.message)]) from None
+    here = sealer.key_ids if sealer else ()
+    for value in sealed.values():
+        key = seal.key_of(value)
+        if sealer is None or (key is not None and key not in here):
+            raise _missing(key, here)
+        try:
+            sealer.open(value, _PROOF_CONTEXT)
+        except SealError as error:
+            raise ConfigError([FieldProblem("secret_key", error.message)]) from None
 
 
 def _missing(key: str | None, here: Sequence[str]) -> ConfigError:
     instead = f"the keys here are {', '.join(here)}" if here else "there is none here"
-    problem = f"the secrets of the database are sealed with key {key}, and {instead}: give that one"
+    problem = f"secrets of the database are sealed with key {key}, and {instead}: give that one"
     return ConfigError([FieldProblem("secret_key", problem)])
 
 
@@ -106,6 +139,9 @@ def forgot_clear_text(connection: sa.Connection) -> None:
 
 
 def _value(connection: sa.Connection, name: str) -> str | None:
-    query = sa.select(t.settings.c.value).where(t.settings.c.name == name)
-    value: str | None = connection.execute(query).scalar()
+    value: str | None = connection.execute(_row(name)).scalar()
     return value
+
+
+def _row(name: str) -> sa.Select[Any]:
+    return sa.select(t.settings.c.value).where(t.settings.c.name == name)

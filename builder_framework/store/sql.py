@@ -47,7 +47,7 @@ class SqlStore:
     def __init__(self, url: str, sealer: Sealer) -> None:
         """Open the database and bring its schema up to date. `sealer`: for the secrets in it.
 
-        Raises ConfigError, also when the database's key is not among the sealer's;
+        Raises ConfigError, also when the sealer lacks a key of the database;
         StoreUnavailableError, SchemaError.
         """
         self._engine = engine.create(engine.parse(url))
@@ -60,9 +60,11 @@ class SqlStore:
             with self.writing() as connection, engine.unhurried(connection):
                 migrate.upgrade(connection, sealer)
                 seals.check(connection, sealer)
+                key = seals.current(connection, sealer).key_ids[0]
         except BuilderError:
             self.close()
             raise
+        log.info("secrets of the database are sealed with key %s", key)
         self._forget_clear_text()
 
     def _forget_clear_text(self) -> None:
@@ -70,6 +72,7 @@ class SqlStore:
         with self.reading() as connection:
             if not seals.holds_clear_text(connection):
                 return
+        log.info("the file is written anew, without what stood in it in clear")
         try:
             engine.write_anew(self._engine)
             with self.writing() as connection:
@@ -134,8 +137,9 @@ class SqlStore:
             raise StaleWriteError("a commit whose answer got lost was made after all")
         try:
             with self.leading() as connection:
+                sealer = seals.current(connection, self._sealer)
                 for change in changes:
-                    write.write(connection, change, self._sealer)
+                    write.write(connection, change, sealer)
                 if taken:
                     connection.execute(sa.delete(t.inbox).where(t.inbox.c.seq.in_(taken)))
         except CommitUnknownError:
@@ -184,7 +188,7 @@ class SqlStore:
                 found = queries.load(connection, queries.one(known.build_id), self._sealer)
                 return found[0][1], False
         try:
-            write.write(connection, change, self._sealer)
+            write.write(connection, change, seals.current(connection, self._sealer))
         except sa.exc.IntegrityError as error:
             if key is None or t.idempotency_keys.name not in str(error.orig):
                 raise
@@ -238,6 +242,7 @@ class SqlStore:
     def ping(self) -> None:
         with self.writing() as connection:
             migrate.check_stored(connection)
+            seals.current(connection, self._sealer)
             touched = sa.update(t.settings).where(t.settings.c.name == _PING).values(value="")
             if connection.execute(touched).rowcount != 1:
                 raise StoreUnavailableError("the database lacks a row that every version writes")

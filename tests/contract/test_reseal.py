@@ -22,7 +22,7 @@ from builder_framework.store.reseal import reseal
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import PLACEMENT, after
 from tests.contract.test_migrations import load
-from tests.contract.test_sealed import ANNOUNCER, secretive, stored
+from tests.contract.test_sealed import ANNOUNCER, sealed_by, secretive, stored
 from tests.sealing import SEALER, TEST_KEY
 
 NEW_KEY = bytes(32)
@@ -82,10 +82,12 @@ def test_one_that_was_broken_off_leaves_both_keys_needed_and_goes_on(
         patched.setattr(module, "_write", fail_at_keys)
         with pytest.raises(StoreUnavailableError):
             reseal(store_url, BOTH)
-    with pytest.raises(ConfigError, match=f"sealed with key {SEALER.key_ids[0]}"):
-        SqlStore(store_url, NEW)
+    for one in (NEW, SEALER):
+        with pytest.raises(ConfigError, match="give that one"):
+            SqlStore(store_url, one)
     SqlStore(store_url, BOTH).close()
     assert reseal(store_url, BOTH) == {"builds": 0, "deliveries": 0, "idempotency_keys": 3}
+    SqlStore(store_url, NEW).close()
 
 
 def test_builds_go_on_meanwhile(store: SqlStore, store_url: str) -> None:
@@ -103,11 +105,11 @@ def test_builds_go_on_meanwhile(store: SqlStore, store_url: str) -> None:
             changed[one.id] = placed
         ended.set()
 
-    other = Sealer([TEST_KEY, NEW_KEY])
+    back = Sealer([TEST_KEY, NEW_KEY])
     thread = threading.Thread(target=change)
     thread.start()
     for _ in range(50):
-        reseal(store_url, other)
+        reseal(store_url, back)
         reseal(store_url, BOTH)
         if ended.is_set():
             break
@@ -167,11 +169,45 @@ def test_a_missing_key_ends_it_before_anything_changes(store: SqlStore, store_ur
     stored(store, *NAMES)
     with pytest.raises(ConfigError):
         reseal(store_url, NEW)
-    other = SqlStore(store_url, BOTH)
-    other.submit(secretive("d"), None)
-    other.close()
+    sealed_by(NEW, store, secretive("d"))
     with pytest.raises(SealError, match=f"is sealed with key {NEW.key_ids[0]}"):
         reseal(store_url, SEALER)
+
+
+def test_every_process_seals_with_the_databases_key_whatever_it_was_given_first(
+    store: SqlStore, store_url: str
+) -> None:
+    """So keys may be given in any order, to one process after the other."""
+    late = SqlStore(store_url, BOTH)
+    late.submit(secretive("a"), None)
+    assert set(used(store_url)) == set(SEALER.key_ids)
+    reseal(store_url, BOTH)
+    early = SqlStore(store_url, Sealer([TEST_KEY, NEW_KEY]))
+    for name, each in (("b", late), ("c", early)):
+        each.submit(secretive(name), None)
+        each.close()
+    assert set(used(store_url)) == set(NEW.key_ids)
+
+
+def test_a_change_that_another_one_overtook_ends(
+    store: SqlStore, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would leave rows of a key that nobody needs any more."""
+    stored(store, *NAMES)
+    third = Sealer([b"a third key, of thirty-two bytes", NEW_KEY, TEST_KEY])
+    batches = module._batches
+
+    def overtaken(*arguments: object) -> object:
+        for batch in batches(*arguments):  # type: ignore[arg-type]
+            monkeypatch.setattr(module, "_batches", batches)
+            reseal(store_url, third)
+            yield batch
+
+    monkeypatch.setattr(module, "_batches", overtaken)
+    all_keys = Sealer([NEW_KEY, TEST_KEY, b"a third key, of thirty-two bytes"])
+    with pytest.raises(SealError, match="was changed from"):
+        reseal(store_url, all_keys)
+    assert set(examine(store_url, third).keys) == {third.key_ids[0]}
 
 
 def test_a_database_of_another_version_is_left_alone(store_url: str) -> None:

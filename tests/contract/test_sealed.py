@@ -23,7 +23,7 @@ from builder_framework.redact import Secret
 from builder_framework.seal import Sealer
 from builder_framework.service.follower import Follower
 from builder_framework.service.logs import LogStore
-from builder_framework.store import engine
+from builder_framework.store import changes, engine
 from builder_framework.store.base import Change
 from builder_framework.store.check import examine
 from builder_framework.store.reseal import reseal
@@ -169,16 +169,32 @@ def test_a_process_with_another_key_does_not_start(store: SqlStore, store_url: s
     (problem,) = caught.value.problems
     assert problem.field == "secret_key"
     assert problem.problem == (
-        f"the secrets of the database are sealed with key {needed}, and the keys here are {here}: "
+        f"secrets of the database are sealed with key {needed}, and the keys here are {here}: "
         "give that one"
     )
     assert store.unfinished() == [build("a")]
 
 
-def test_a_process_with_the_old_key_only_does_not_lead_after_the_key_was_changed(
-    store: SqlStore, store_url: str
+WRITES: list[Callable[[SqlStore], object]] = [
+    lambda store: store.submit(build("b"), None),
+    lambda store: store.apply([Change(build("b"))]),
+    lambda store: store.ping(),
+]
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_process_with_the_old_key_only_writes_nothing_after_the_key_was_changed(
+    store: SqlStore, store_url: str, write: Callable[[SqlStore], object]
 ) -> None:
+    """What it sealed nobody would look for; and it does not lead again."""
     reseal(store_url, Sealer([bytes(32), TEST_KEY]))
+    (new,), (here,) = OTHER.key_ids, SEALER.key_ids
+    with pytest.raises(SealError) as caught:
+        write(store)
+    assert caught.value.message == (
+        f"the key to seal with is {new}, and the keys here are {here}: add that key to secret_key"
+    )
+    assert store.unfinished() == []
     with pytest.raises(ConfigError, match="give that one"):
         store.lead("late", None)
 
@@ -187,6 +203,7 @@ def test_a_leader_ends_that_cannot_open_what_a_follower_stored(
     bench: Bench, store_url: str
 ) -> None:
     """The follower, which has both keys, is elected next."""
+    reseal(store_url, Sealer([bytes(32), TEST_KEY]))
     follower = SqlStore(store_url, Sealer([bytes(32), TEST_KEY]))
     follower.submit(secretive("a"), None)
     until(lambda: bench.fatal != [])
@@ -219,6 +236,12 @@ def secretive(name: str) -> Build:
     git = replace(made.request.source.git, username="ann", password=Secret(f"password of {name}"))
     request = replace(made.request, source=Source(git), webhooks=(Secret("https://h.example/x"),))
     return replace(made, request=request)
+
+
+def sealed_by(sealer: Sealer, store: SqlStore, one: Build) -> None:
+    """A build's row that is sealed with another key than the database's."""
+    with store.writing() as connection:
+        changes.insert(connection, one, None, sealer)
 
 
 def stored(store: SqlStore, *names: str) -> list[Build]:
@@ -289,7 +312,7 @@ def test_a_database_is_checked_without_its_key_too(store: SqlStore, store_url: s
     for sealer, instead in ((OTHER, f"the keys here are {here}"), (None, "there is none here")):
         found = examine(store_url, sealer)
         (problem,) = found.problems
-        assert problem.startswith("secret_key: the secrets of the database are sealed with key ")
+        assert problem.startswith("secret_key: secrets of the database are sealed with key ")
         assert f"{needed}, and {instead}: give that one" in problem
         # Of each build: password and webhook, two deliveries, and the fingerprint of its key.
         assert found.keys == {needed: 10}
@@ -297,11 +320,9 @@ def test_a_database_is_checked_without_its_key_too(store: SqlStore, store_url: s
 
 
 def test_rows_of_a_key_that_is_missing_are_named_with_it(store: SqlStore, store_url: str) -> None:
-    """Of a process that went on sealing with a key that was changed meanwhile."""
+    """However they came about."""
     both = Sealer([TEST_KEY, bytes(32)])
-    other = SqlStore(store_url, Sealer([bytes(32), TEST_KEY]))
-    other.submit(secretive("b"), None)
-    other.close()
+    sealed_by(OTHER, store, secretive("b"))
     (missing,) = OTHER.key_ids
     (problem,) = examine(store_url, SEALER).problems
     assert problem.startswith(f"build {build('b').id}: builds/{build('b').id}/request is sealed")

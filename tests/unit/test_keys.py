@@ -178,5 +178,5 @@ def test_a_process_makes_its_key_and_refuses_to_start_without_it_later(tmp_path:
     process = serve(tmp_path)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 78
-    assert f"secret_key: the secrets of the database are sealed with key {needed}" in told
+    assert f"secret_key: secrets of the database are sealed with key {needed}" in told
     assert list(tmp_path.glob("*.key")) == []

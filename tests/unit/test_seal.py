@@ -97,6 +97,17 @@ def test_while_keys_change_the_first_seals_and_all_open() -> None:
     assert Sealer([NEW]).open(both.seal("new", HERE), HERE) == "new"
 
 
+def test_any_of_the_keys_can_be_told_to_seal() -> None:
+    both = Sealer([NEW, OLD])
+    (old,), (new,) = SEALER.key_ids, Sealer([NEW]).key_ids
+    other = both.sealing_with(old)
+    assert (other.key_ids, both.key_ids) == ((old, new), (new, old))
+    assert seal.key_of(other.seal("x", HERE)) == old
+    assert other.open(both.seal("x", HERE), HERE) == "x"
+    with pytest.raises(SealError, match=f"the key to seal with is {new}, and the keys here are"):
+        SEALER.sealing_with(new)
+
+
 def test_an_id_follows_from_its_key_for_ever() -> None:
     """Databases hold these: another derivation would lock them out."""
     assert SEALER.key_ids == ("d97fc9e9",)
