@@ -61,11 +61,11 @@ class SqlStore:
                 migrate.upgrade(connection, sealer)
                 seals.check(connection, sealer)
                 key = seals.current(connection, sealer).key_ids[0]
+            log.info("secrets of the database are sealed with key %s", key)
+            self._forget_clear_text()
         except BuilderError:
             self.close()
             raise
-        log.info("secrets of the database are sealed with key %s", key)
-        self._forget_clear_text()
 
     def _forget_clear_text(self) -> None:
         """What a migration sealed still stands in clear in unused pages of a SQLite file."""
