@@ -170,13 +170,13 @@ def serve(data_dir: Path) -> subprocess.Popen[str]:
 def test_a_process_makes_its_key_and_refuses_to_start_without_it_later(tmp_path: Path) -> None:
     """With the exit code that tells Marathon and people that settings are wrong."""
     process = serve(tmp_path)
-    until(lambda: seals.key_needed(beside(tmp_path).url) is not None, 30.0)
+    until(lambda: seals.key_needed(beside(tmp_path).url) is not None, 60.0)
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     (needed,) = keys.sealer(beside(tmp_path)).key_ids
     (tmp_path / keys.FILE).unlink()
     process = serve(tmp_path)
-    _, told = process.communicate(timeout=30)
+    _, told = process.communicate(timeout=60)
     assert process.returncode == 78
     assert f"secret_key: secrets of the database are sealed with key {needed}" in told
     assert list(tmp_path.glob("*.key")) == []
