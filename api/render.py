@@ -105,7 +105,7 @@ def request(asked: BuildRequest) -> Json:
         "labels": _texts(asked.labels, redact),
         "supersede": asked.supersede.value,
         "group": _text(asked.group, redact),
-        "webhooks": [endpoints.parse(url).shown for url in asked.webhooks],
+        "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 
 
@@ -153,7 +153,7 @@ def delivery(view: DeliveryView) -> Json:
     return {
         "id": one.id,
         "event": one.event,
-        "url": endpoints.parse(one.url).shown,
+        "url": endpoints.parse(one.url.reveal()).shown,
         "state": one.state.value,
         "created_at": timestamp(one.created_at),
         "next_at": timestamp(one.next_at),

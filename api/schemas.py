@@ -183,7 +183,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             priority=self.priority,
             max_attempts=self.max_attempts or policy.default_max_attempts,
             labels=dict(self.labels),
-            webhooks=tuple(self.webhooks),
+            webhooks=tuple(map(Secret, self.webhooks)),
             supersede=Supersede(self.supersede),
             group=self.group,
         )

@@ -17,7 +17,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from api import create_app
-from builder_framework import __version__, addresses, config, failpoints
+from builder_framework import __version__, addresses, config, failpoints, keys
 from builder_framework.addresses import ZooKeeperAddress
 from builder_framework.election.base import Election
 from builder_framework.election.database import DatabaseElection
@@ -57,7 +57,8 @@ class Application:
         """Open the store and listen; nothing runs yet."""
         self._settings = settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._store = SqlStore(settings.database())
+        sealer = keys.sealer_at_start(settings.storage())
+        self._store = SqlStore(settings.database(), sealer)
         self._logs = _logs(self._store, settings.data_dir)
         announce = settings.announcer().deliveries_of
         self._door = Door(Follower(self._store, self._logs, time.time, announce))

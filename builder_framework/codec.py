@@ -1,7 +1,8 @@
 """Strict JSON for frozen dataclasses: what was encoded decodes to an equal value, or not at all.
 
 Handles str, int, float, bool, None, `X | None`, `tuple[X, ...]`, `Mapping[str, X]`, enums,
-`Secret` (in clear: the caller decides where the text goes) and nested dataclasses.
+`Secret` (in clear, unless the caller brings functions that seal and open it) and nested
+dataclasses.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import enum
 import functools
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,22 +21,27 @@ from builder_framework.redact import Secret
 
 T = TypeVar("T")
 
+Seal = Callable[[Secret], str]
+"""What is written for a secret."""
+Open = Callable[[str], Secret]
+"""The secret that something written stands for; may raise errors of its own."""
 
-def to_jsonable(value: Any) -> Any:
-    """`value` as plain dicts, lists and scalars. Secrets come out in clear."""
+
+def to_jsonable(value: Any, seal: Seal = Secret.reveal) -> Any:
+    """`value` as plain dicts, lists and scalars; what `seal` makes of them for secrets."""
     if isinstance(value, Secret):
-        return value.reveal()
+        return seal(value)
     if isinstance(value, enum.Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: to_jsonable(getattr(value, field.name))
+            field.name: to_jsonable(getattr(value, field.name), seal)
             for field in dataclasses.fields(value)
         }
     if isinstance(value, Mapping):
-        return {str(key): to_jsonable(item) for key, item in value.items()}
+        return {str(key): to_jsonable(item, seal) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [to_jsonable(item) for item in value]
+        return [to_jsonable(item, seal) for item in value]
     return value
 
 
@@ -52,21 +58,22 @@ def encode(value: Any) -> bytes:
     return json.dumps(to_jsonable(value), separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def decode(kind: type[T], data: bytes | str) -> T:
-    """The inverse of `encode`.
+def decode(kind: type[T], data: bytes | str, unseal: Open = Secret) -> T:
+    """The inverse of `encode`; of `to_jsonable` with the inverse of its `seal`.
 
-    Raises ProtocolError naming the path of the first thing that does not fit.
+    Raises ProtocolError naming the path of the first thing that does not fit, and what `unseal`
+    raises.
     """
     try:
         raw = json.loads(data)
     except (ValueError, UnicodeDecodeError) as error:
         raise ProtocolError(f"not JSON: {error}") from error
-    return from_jsonable(kind, raw)
+    return from_jsonable(kind, raw, unseal)
 
 
-def from_jsonable(kind: type[T], raw: Any) -> T:
+def from_jsonable(kind: type[T], raw: Any, unseal: Open = Secret) -> T:
     """A `kind` from plain dicts, lists and scalars; unknown and missing fields are errors."""
-    result: T = _decode(kind, raw, kind.__name__)
+    result: T = _decode(kind, raw, kind.__name__, unseal)
     return result
 
 
@@ -80,33 +87,37 @@ def _fail(path: str, wanted: str, raw: Any) -> ProtocolError:
     return ProtocolError(f"{path}: expected {wanted}, got {type(raw).__name__}")
 
 
-def _decode(kind: Any, raw: Any, path: str) -> Any:
+def _decode(kind: Any, raw: Any, path: str, unseal: Open) -> Any:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return _decode_optional(kind, raw, path)
+        return _decode_optional(kind, raw, path, unseal)
     if origin is tuple:
         if not isinstance(raw, list):
             raise _fail(path, "a list", raw)
         item = get_args(kind)[0]
-        return tuple(_decode(item, value, f"{path}[{n}]") for n, value in enumerate(raw))
+        return tuple(_decode(item, value, f"{path}[{n}]", unseal) for n, value in enumerate(raw))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(raw, dict):
             raise _fail(path, "an object", raw)
         item = get_args(kind)[1]
-        return {key: _decode(item, value, f"{path}.{key}") for key, value in raw.items()}
+        return {key: _decode(item, value, f"{path}.{key}", unseal) for key, value in raw.items()}
     if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, raw, path)
+        return _decode_dataclass(kind, raw, path, unseal)
+    if kind is Secret:
+        if not isinstance(raw, str):
+            raise _fail(path, "a string", raw)
+        return unseal(raw)
     return _decode_scalar(kind, raw, path)
 
 
-def _decode_optional(kind: Any, raw: Any, path: str) -> Any:
+def _decode_optional(kind: Any, raw: Any, path: str, unseal: Open) -> Any:
     if raw is None and type(None) in get_args(kind):
         return None
     (inner,) = (arg for arg in get_args(kind) if arg is not type(None))
-    return _decode(inner, raw, path)
+    return _decode(inner, raw, path, unseal)
 
 
-def _decode_dataclass(kind: Any, raw: Any, path: str) -> Any:
+def _decode_dataclass(kind: Any, raw: Any, path: str, unseal: Open) -> Any:
     if not isinstance(raw, dict):
         raise _fail(path, "an object", raw)
     fields = {field.name: field for field in dataclasses.fields(kind)}
@@ -116,17 +127,13 @@ def _decode_dataclass(kind: Any, raw: Any, path: str) -> Any:
     values = {}
     for name, field in fields.items():
         if name in raw:
-            values[name] = _decode(hints[name], raw[name], f"{path}.{name}")
+            values[name] = _decode(hints[name], raw[name], f"{path}.{name}", unseal)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ProtocolError(f"{path}: missing field {name!r}")
     return kind(**values)
 
 
 def _decode_scalar(kind: Any, raw: Any, path: str) -> Any:
-    if kind is Secret:
-        if not isinstance(raw, str):
-            raise _fail(path, "a string", raw)
-        return Secret(raw)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         try:
             return kind(raw)

@@ -13,6 +13,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -28,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from builder_framework import addresses
+from builder_framework import addresses, seal
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
@@ -75,6 +76,15 @@ def _comma_separated(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """`url` as SQLAlchemy reads it; `key`: the setting `secret_key`, not checked yet."""
+
+    url: str = field(repr=False)
+    data_dir: Path
+    key: Secret | None
 
 
 class Settings(BaseModel):
@@ -128,6 +138,14 @@ class Settings(BaseModel):
         None,
         description="`postgresql://USER:PASSWORD@HOST/NAME` or `sqlite:////PATH`; by default "
         "SQLite in data_dir.",
+    )
+
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Seals passwords and the URLs of webhooks in the database: 32 random bytes as "
+        "base64 or as 64 hex digits (`builder db key` makes one); while it is being changed "
+        "both, `NEW,OLD` (see `builder db reseal`). Required with PostgreSQL; with SQLite, by "
+        "default, the file `secret.key` in data_dir, made at the first start.",
     )
 
     executor_image: str = Field(description="Docker image of the executor.")
@@ -345,6 +363,14 @@ class Settings(BaseModel):
                 signing_keys(value.get_secret_value())
         return value
 
+    @field_validator("secret_key")
+    @classmethod
+    def _are_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            with _sentences():
+                seal.parse(value.get_secret_value())
+        return value
+
     @field_validator("log_level")
     @classmethod
     def _known_level(cls, value: str) -> str:
@@ -364,6 +390,11 @@ class Settings(BaseModel):
             raise ValueError(
                 "webhooks and webhook_hosts need webhook_secret: nobody could tell an unsigned "
                 "message from a forged one"
+            )
+        if self.secret_key is None and not self.database().startswith("sqlite:"):
+            raise ValueError(
+                f"secret_key must be set with PostgreSQL ({PREFIX}SECRET_KEY, the same for every "
+                "process of this database): `builder db key` makes one"
             )
         if not (self.behind_tls_proxy or _is_loopback(self.http_host)):
             raise ValueError(
@@ -394,6 +425,13 @@ class Settings(BaseModel):
             self.sbom_generator,
         )
 
+    def storage(self) -> Storage:
+        """Where the data is, and what opens it."""
+        key = self.secret_key
+        return Storage(
+            self.database(), self.data_dir, Secret(key.get_secret_value()) if key else None
+        )
+
     def webhook_keys(self) -> tuple[Secret, ...]:
         """What webhooks are signed with; empty when there are none."""
         if self.webhook_secret is None:
@@ -402,7 +440,7 @@ class Settings(BaseModel):
 
     def announcer(self) -> Announcer:
         """Who is told of changes by webhooks."""
-        return Announcer(self.webhooks, self.webui_url)
+        return Announcer(tuple(map(Secret, self.webhooks)), self.webui_url)
 
     def request_policy(self) -> RequestPolicy:
         """What the API checks requests against."""
@@ -448,18 +486,19 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
         raise ConfigError([_problem(item) for item in error.errors()]) from None
 
 
-def database(environment: Mapping[str, str], file: Path | None = None) -> tuple[str, Path]:
-    """URL of the database and directory of the data, for tools that need no other setting.
+def storage(environment: Mapping[str, str], file: Path | None = None) -> Storage:
+    """Where the data is, for tools that need no other setting.
 
     Raises ConfigError when a file of settings cannot be read.
     """
     values = _values(environment, file)
-    url = values.get("database_url")
+    url, key = values.get("database_url"), values.get("secret_key")
     settings = Settings.model_construct(
         data_dir=Path(values.get("data_dir", Settings.model_fields["data_dir"].default)),
         database_url=SecretStr(url) if url else None,
+        secret_key=SecretStr(key) if key else None,
     )
-    return settings.database(), settings.data_dir
+    return settings.storage()
 
 
 def _values(environment: Mapping[str, str], file: Path | None) -> dict[str, Any]:
@@ -513,6 +552,7 @@ _SECRETS = frozenset(
         "mesos_master",
         "mesos_secret",
         "database_url",
+        "secret_key",
         "webhooks",
         "webhook_secret",
         "http_proxy",

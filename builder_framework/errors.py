@@ -113,6 +113,15 @@ class SchemaError(BuilderError):
     code = "wrong_schema"
 
 
+class SealError(BuilderError):
+    """A value of the database is not sealed, or cannot be opened with the keys of this process.
+
+    Its sentence names the place, the ids of keys and the remedy, never a value.
+    """
+
+    code = "cannot_open"
+
+
 class BackupError(BuilderError):
     """A backup could not be made or restored; the database is what it was."""
 

@@ -45,7 +45,7 @@ class DeliveryState(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Delivery:
-    """One message to one URL.
+    """One message to one URL, which is a secret: as a rule its path is a token.
 
     `id` is the message's: the same in every try. `tries`: how many were made. `failures`: how many
     of them failed since the delivery was asked for last; it decides the next wait.
@@ -54,7 +54,7 @@ class Delivery:
     id: str
     build_id: str
     event: str
-    url: str
+    url: Secret
     payload: str
     created_at: float
     state: DeliveryState = DeliveryState.PENDING
@@ -66,7 +66,7 @@ class Delivery:
     @property
     def host(self) -> str:
         """Host and port that it goes to; each has one connection at most."""
-        endpoint = endpoints.parse(self.url)
+        endpoint = endpoints.parse(self.url.reveal())
         return f"{endpoint.host}:{endpoint.port}"
 
 

@@ -23,7 +23,7 @@ from builder_framework.recipe import (
     RegistryLogin,
     Source,
 )
-from builder_framework.redact import Redactor
+from builder_framework.redact import Redactor, Secret
 from builder_framework.validate import image_reference
 
 # Crockford's base32: no letters that look like digits, and safe in URLs, shells, image tags and
@@ -95,8 +95,8 @@ class BuildRequest:
 
     `timeout` counts from the start of the task, `queue_ttl` from the acceptance of the request.
     A higher `priority` goes first. `max_attempts`: how often the build may be started when the
-    surroundings fail it. `webhooks`: URLs that are told of this build's changes. `group`: see
-    `domain.supersede`.
+    surroundings fail it. `webhooks`: URLs that are told of this build's changes; as a rule their
+    paths are tokens. `group`: see `domain.supersede`.
     """
 
     source: Source
@@ -112,7 +112,7 @@ class BuildRequest:
     priority: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
     max_attempts: int = 3
-    webhooks: tuple[str, ...] = ()
+    webhooks: tuple[Secret, ...] = ()
     supersede: Supersede = Supersede.NONE
     group: str | None = None
 

@@ -13,6 +13,7 @@ from typing import Any
 from builder_framework import codec
 from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build
+from builder_framework.redact import Secret
 
 MAX_MESSAGE_LENGTH = 500
 """Characters of the build's message; the API has all of it."""
@@ -62,7 +63,7 @@ def story(build: Build) -> tuple[tuple[Notice, float], ...]:
 class Announcer:
     """Tells the operator's URLs and the build's own. `base_url`: of the API, for links."""
 
-    urls: tuple[str, ...] = ()
+    urls: tuple[Secret, ...] = ()
     base_url: str | None = None
 
     def deliveries_of(
@@ -74,7 +75,7 @@ class Announcer:
         urls = tuple(dict.fromkeys((*self.urls, *build.request.webhooks)))
         return tuple(
             Delivery(
-                id=_message_id(build.id, sequence, url),
+                id=_message_id(build.id, sequence, place),
                 build_id=build.id,
                 event=notice.value,
                 url=url,
@@ -84,7 +85,7 @@ class Announcer:
             )
             for sequence, (notice, at) in enumerate(story(build), start=1)
             if sequence > known
-            for url in urls
+            for place, url in enumerate(urls)
         )
 
     def _link(self, build: Build) -> str | None:
@@ -93,9 +94,10 @@ class Announcer:
         return f"{self.base_url.rstrip('/')}/api/v1/builds/{build.id}"
 
 
-def _message_id(build_id: str, sequence: int, url: str) -> str:
-    # Made from what it tells: the database then refuses a second row for the same news.
-    digest = hashlib.sha256(f"{build_id}\n{sequence}\n{url}".encode()).hexdigest()
+def _message_id(build_id: str, sequence: int, place: int) -> str:
+    # Made from what it tells: the database then refuses a second row for the same news. Not from
+    # the URL: everybody may see an id, and could try guesses of a token on it.
+    digest = hashlib.sha256(f"{build_id}\n{sequence}\n{place}".encode()).hexdigest()
     return f"msg_{digest[:32]}"
 
 

@@ -30,6 +30,7 @@ from builder_framework.errors import (
     InvalidValueError,
     LeadershipLostError,
     NotFoundError,
+    SealError,
     StaleWriteError,
     StoreUnavailableError,
 )
@@ -183,6 +184,9 @@ class Loop:
                 self._do(item, batch)
         except BuilderError as error:
             self._refuse(item, error)
+            if isinstance(item, Accepted) and isinstance(error, SealError):
+                # A follower has a key that this process lacks: the build stays for one that has it.
+                self._hooks.fatal(error.message)
         except Exception:
             log.exception("%s was not taken in", type(item).__name__)
             self._refuse(item, BuilderError("an unexpected error; the log tells more"))

@@ -122,7 +122,7 @@ class Webhooks:
             "User-Agent": f"builder-framework/{__version__}",
             **dl.signed_headers(delivery.id, body, at, self._secrets),
         }
-        answer = self._poster.post(endpoints.parse(delivery.url), body, headers)
+        answer = self._poster.post(endpoints.parse(delivery.url.reveal()), body, headers)
         seconds = time.monotonic() - began
         wait = dl.retry_after(answer.retry_after, at + seconds)
         return Try(at, seconds, answer.status, answer.error, wait)

@@ -91,6 +91,8 @@ class Outbox(Protocol):
 class Store(Protocol):
     """Durable builds. Every call may raise StoreUnavailableError and then has changed nothing.
 
+    Secrets are sealed in the database; whatever reads them raises SealError when it cannot.
+
     Only the leader changes builds: apply and save_framework_id raise LeadershipLostError unless
     `lead` was called here and nobody called it elsewhere since. Every write raises SchemaError
     when a newer version of this program has changed the schema meanwhile.
@@ -104,7 +106,8 @@ class Store(Protocol):
     def lead(self, holder: str, url: str | None) -> int:
         """Write alone from now on: whoever did before is refused. The new token.
 
-        To be called by whoever was elected. Waits for transactions of the one before.
+        To be called by whoever was elected. Waits for transactions of the one before. Raises
+        ConfigError when the secrets of the database need a key that is not here.
         """
         ...
 
@@ -171,7 +174,7 @@ class Store(Protocol):
         ...
 
     def ping(self) -> None:
-        """Prove that a write would succeed now."""
+        """Prove that a write would succeed now. Raises SealError when it could not be sealed."""
         ...
 
     def close(self) -> None:

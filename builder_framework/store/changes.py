@@ -7,23 +7,26 @@ import sqlalchemy as sa
 from builder_framework.domain.model import Build
 from builder_framework.errors import StaleWriteError
 from builder_framework.ports import Idempotency
-from builder_framework.store import deliveries, rows
+from builder_framework.seal import Sealer
+from builder_framework.store import deliveries, rows, seals
 from builder_framework.store import tables as t
 from builder_framework.store.base import Change
 
 
-def write(connection: sa.Connection, change: Change) -> None:
+def write(connection: sa.Connection, change: Change, sealer: Sealer) -> None:
     """Raises StaleWriteError."""
     if change.previous is None:
-        insert(connection, change.build, change.idempotency)
+        insert(connection, change.build, change.idempotency, sealer)
     else:
         _update(connection, change.build, change.previous)
-    deliveries.insert(connection, change.deliveries)
+    deliveries.insert(connection, change.deliveries, sealer)
 
 
-def insert(connection: sa.Connection, build: Build, idempotency: Idempotency | None) -> None:
+def insert(
+    connection: sa.Connection, build: Build, idempotency: Idempotency | None, sealer: Sealer
+) -> None:
     """A build that nobody has stored yet."""
-    connection.execute(sa.insert(t.builds).values(rows.build_row(build)))
+    connection.execute(sa.insert(t.builds).values(rows.build_row(build, sealer)))
     for image in sorted(set(build.request.images)):
         connection.execute(sa.insert(t.images).values(build_id=build.id, image=image))
     for key, value in build.request.labels.items():
@@ -34,7 +37,7 @@ def insert(connection: sa.Connection, build: Build, idempotency: Idempotency | N
             sa.insert(t.idempotency_keys).values(
                 owner=build.owner,
                 key=idempotency.key,
-                fingerprint=idempotency.fingerprint,
+                fingerprint=sealer.seal(idempotency.fingerprint, seals.of_fingerprint(build.id)),
                 build_id=build.id,
             )
         )
@@ -43,11 +46,10 @@ def insert(connection: sa.Connection, build: Build, idempotency: Idempotency | N
 
 
 def _update(connection: sa.Connection, build: Build, previous: Build) -> None:
-    row = {k: v for k, v in rows.build_row(build).items() if k not in rows.UNCHANGING}
     result = connection.execute(
         sa.update(t.builds)
         .where(t.builds.c.id == build.id, t.builds.c.version == previous.version)
-        .values(row)
+        .values(rows.changing_row(build))
     )
     if result.rowcount != 1:
         raise StaleWriteError(f"build {build.id} is no longer at version {previous.version}")

@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 
+from builder_framework import seal
 from builder_framework.domain.model import Build
 from builder_framework.domain.states import ON_AGENT, State
-from builder_framework.errors import BuilderError, StoreUnavailableError
-from builder_framework.store import engine, migrate, queries, rows
+from builder_framework.errors import BuilderError, SealError, StoreUnavailableError
+from builder_framework.seal import Sealer, key_of
+from builder_framework.store import engine, migrate, queries, rows, seals
 from builder_framework.store import tables as t
+from builder_framework.store.seals import Opener
 
 _PAGE = 500
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a database holds, and sentences about what it should not."""
+    """What a database holds, and sentences about what it should not.
+
+    `keys`: for each key, by its id, how many values are sealed with it.
+    """
 
     schema: str | None
     builds: dict[str, int]
     rows: dict[str, int]
     problems: tuple[str, ...]
+    keys: dict[str, int] = field(default_factory=dict)
 
 
-def examine(url: str) -> Finding:
-    """Look at everything in one consistent state. Raises ConfigError, StoreUnavailableError."""
+class _Counting:
+    """Opens as its sealer does, and counts keys. Without one, all that is sealed reads as empty."""
+
+    def __init__(self, sealer: Sealer | None) -> None:
+        self._sealer = sealer
+        self.keys: Counter[str] = Counter()
+
+    def open(self, sealed: str, context: str) -> str:
+        """Raises SealError."""
+        key = key_of(sealed)
+        if key is None:
+            raise seal.not_sealed(context)
+        self.keys[key] += 1
+        return self._sealer.open(sealed, context) if self._sealer else ""
+
+
+def examine(url: str, sealer: Sealer | None) -> Finding:
+    """Look at everything in one consistent state. Raises ConfigError, StoreUnavailableError.
+
+    Without the key of the database (None: there is no key) all but its secrets is looked at.
+    """
     parsed = engine.parse(url)
-    path = engine.sqlite_file(parsed)
-    if path is not None and not path.exists():
-        raise StoreUnavailableError(f"there is no database {path}")
-    opened = engine.create(parsed)
+    opened = engine.create_existing(parsed)
     try:
         with (
             engine.told_apart(),
             engine.for_reads(opened).begin() as connection,
             engine.unhurried(connection),
         ):
-            return _examine(connection)
+            return _examine(connection, sealer)
     except StoreUnavailableError as error:
-        if path is None:
+        if engine.sqlite_file(parsed) is None:
             raise
         # A file that can be opened and not be read is what was looked for.
         return Finding(None, {}, {}, (error.message,))
@@ -50,7 +74,7 @@ def examine(url: str) -> Finding:
         opened.dispose()
 
 
-def _examine(connection: sa.Connection) -> Finding:
+def _examine(connection: sa.Connection, sealer: Sealer | None) -> Finding:
     damage = list(_damage(connection))
     if damage:
         return Finding(None, {}, {}, tuple(damage))
@@ -58,8 +82,26 @@ def _examine(connection: sa.Connection) -> Finding:
     if schema != migrate.head():
         problem = f"it has schema {schema}, and this version knows only {migrate.head()}"
         return Finding(schema, {}, {}, (problem,))
-    problems = [*_orphans(connection), *_builds(connection), *_gaps(connection)]
-    return Finding(schema, _states(connection), _counts(connection), tuple(problems))
+    keyless = list(_keyless(connection, sealer))
+    opener = _Counting(None if keyless else sealer)
+    problems = [
+        *keyless,
+        *_orphans(connection),
+        *_builds(connection, opener),
+        *_gaps(connection),
+        *_sealed(connection, opener),
+    ]
+    return Finding(
+        schema, _states(connection), _counts(connection), tuple(problems), dict(opener.keys)
+    )
+
+
+def _keyless(connection: sa.Connection, sealer: Sealer | None) -> Iterator[str]:
+    """Why nothing can be opened: one sentence instead of one for each row."""
+    try:
+        seals.check(connection, sealer)
+    except BuilderError as error:
+        yield error.message
 
 
 def _damage(connection: sa.Connection) -> Iterator[str]:
@@ -98,7 +140,7 @@ def _orphans(connection: sa.Connection) -> Iterator[str]:
                 yield f"{table.name} has rows of {value}, which is not in {key.column.table.name}"
 
 
-def _builds(connection: sa.Connection) -> Iterator[str]:
+def _builds(connection: sa.Connection, opener: Opener) -> Iterator[str]:
     seq = 0
     while True:
         query = sa.select(t.builds).where(t.builds.c.seq > seq).order_by(t.builds.c.seq)
@@ -108,16 +150,39 @@ def _builds(connection: sa.Connection) -> Iterator[str]:
         seq = page[-1]["seq"]
         attempts = queries.attempts(connection, [row["id"] for row in page])
         for row in page:
-            yield from (f"build {row['id']}: {fault}" for fault in _of_row(row, attempts))
+            yield from (f"build {row['id']}: {fault}" for fault in _of_row(row, attempts, opener))
 
 
-def _of_row(row: sa.RowMapping, attempts: dict[str, list[sa.RowMapping]]) -> Iterator[str]:
+def _of_row(
+    row: sa.RowMapping, attempts: dict[str, list[sa.RowMapping]], opener: Opener
+) -> Iterator[str]:
     try:
-        build = rows.to_build(dict(row), map(dict, attempts[row["id"]]))
+        build = rows.to_build(dict(row), map(dict, attempts[row["id"]]), opener)
+    except SealError as error:
+        yield error.message
+        return
     except (BuilderError, ValueError) as error:
         yield f"it cannot be read: {type(error).__name__}"
         return
     yield from faults(build)
+
+
+def _sealed(connection: sa.Connection, opener: Opener) -> Iterator[str]:
+    """Sealed values besides those of builds."""
+    if seals.holds_clear_text(connection):
+        yield "unused pages of the file may hold secrets in clear: start the framework once"
+    url, key = t.deliveries.c, t.idempotency_keys.c
+    for value, row in connection.execute(sa.select(url.url, url.id)):
+        yield from _closed(value, seals.of_url(row), opener)
+    for value, row in connection.execute(sa.select(key.fingerprint, key.build_id)):
+        yield from _closed(value, seals.of_fingerprint(row), opener)
+
+
+def _closed(value: str, context: str, opener: Opener) -> Iterator[str]:
+    try:
+        opener.open(value, context)
+    except SealError as error:
+        yield error.message
 
 
 def _gaps(connection: sa.Connection) -> Iterator[str]:

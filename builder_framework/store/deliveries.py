@@ -12,25 +12,32 @@ from builder_framework.domain import delivery as dl
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try
 from builder_framework.errors import NotFoundError, StaleWriteError
 from builder_framework.ports import DeliveryView
+from builder_framework.redact import Secret
+from builder_framework.seal import Sealer
+from builder_framework.store import seals
 from builder_framework.store import tables as t
+from builder_framework.store.seals import Opener
 
 Transaction = Callable[[], AbstractContextManager[sa.Connection]]
 
 
-def insert(connection: sa.Connection, deliveries: Iterable[Delivery]) -> None:
+def insert(connection: sa.Connection, deliveries: Iterable[Delivery], sealer: Sealer) -> None:
     """New rows, in the transaction of the change that they tell of."""
-    if new := [_row(delivery) for delivery in deliveries]:
+    if new := [_row(delivery, sealer) for delivery in deliveries]:
         connection.execute(sa.insert(t.deliveries), new)
 
 
 class SqlOutbox:
     """`Outbox` in the store's database."""
 
-    def __init__(self, reading: Transaction, writing: Transaction, leading: Transaction) -> None:
+    def __init__(
+        self, reading: Transaction, writing: Transaction, leading: Transaction, opener: Opener
+    ) -> None:
         """The store's own transactions, with its errors; `leading` with its fencing."""
         self._reading = reading
         self._writing = writing
         self._leading = leading
+        self._opener = opener
 
     def due(self, now: float, busy: Collection[str], limit: int) -> list[Delivery]:
         d = t.deliveries.c
@@ -51,7 +58,7 @@ class SqlOutbox:
                     .order_by(d.next_at, d.seq)
                     .limit(1)
                 )
-                found.append(_delivery(connection.execute(first).mappings().one()))
+                found.append(_delivery(connection.execute(first).mappings().one(), self._opener))
         return found
 
     def record(self, delivery: Delivery, made: Try) -> None:
@@ -81,7 +88,7 @@ class SqlOutbox:
         d = t.deliveries.c
         query = sa.select(t.deliveries).where(d.build_id == build_id).order_by(d.seq)
         with self._reading() as connection:
-            return _with_tries(connection, query)
+            return _with_tries(connection, query, self._opener)
 
     def redeliver(self, build_id: str, delivery_id: str, now: float) -> DeliveryView:
         d = t.deliveries.c
@@ -94,18 +101,18 @@ class SqlOutbox:
             connection.execute(
                 sa.update(t.deliveries)
                 .where(d.id == delivery_id)
-                .values(_changing(dl.again(_delivery(found), now)))
+                .values(_changing(dl.again(_delivery(found, self._opener), now)))
             )
-            (view,) = _with_tries(connection, query)
+            (view,) = _with_tries(connection, query, self._opener)
         return view
 
 
-def _row(delivery: Delivery) -> dict[str, Any]:
+def _row(delivery: Delivery, sealer: Sealer) -> dict[str, Any]:
     return {
         "id": delivery.id,
         "build_id": delivery.build_id,
         "event": delivery.event,
-        "url": delivery.url,
+        "url": sealer.seal(delivery.url.reveal(), seals.of_url(delivery.id)),
         "host": delivery.host,
         "payload": delivery.payload,
         "created_at": delivery.created_at,
@@ -124,13 +131,13 @@ def _changing(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _delivery(row: Mapping[Any, Any]) -> Delivery:
-    """The inverse of `_row`."""
+def _delivery(row: Mapping[Any, Any], opener: Opener) -> Delivery:
+    """The inverse of `_row`. Raises SealError."""
     return Delivery(
         id=row["id"],
         build_id=row["build_id"],
         event=row["event"],
-        url=row["url"],
+        url=Secret(opener.open(row["url"], seals.of_url(row["id"]))),
         payload=row["payload"],
         created_at=row["created_at"],
         state=DeliveryState(row["state"]),
@@ -141,8 +148,10 @@ def _delivery(row: Mapping[Any, Any]) -> Delivery:
     )
 
 
-def _with_tries(connection: sa.Connection, query: sa.Select[Any]) -> tuple[DeliveryView, ...]:
-    deliveries = [_delivery(row) for row in connection.execute(query).mappings()]
+def _with_tries(
+    connection: sa.Connection, query: sa.Select[Any], opener: Opener
+) -> tuple[DeliveryView, ...]:
+    deliveries = [_delivery(row, opener) for row in connection.execute(query).mappings()]
     tries: dict[str, list[Try]] = {delivery.id: [] for delivery in deliveries}
     made = t.delivery_tries
     for row in connection.execute(

@@ -141,6 +141,14 @@ def create(url: sa.URL) -> sa.Engine:
     return engine
 
 
+def create_existing(url: sa.URL) -> sa.Engine:
+    """Like `create`, for tools that must not make a new database. Raises StoreUnavailableError."""
+    path = sqlite_file(url)
+    if path is not None and not path.exists():
+        raise StoreUnavailableError(f"there is no database {path}")
+    return create(url)
+
+
 def for_reads(engine: sa.Engine) -> sa.Engine:
     """The same connections, for transactions that read one consistent state and write nothing."""
     if engine.dialect.name == "sqlite":
@@ -187,6 +195,24 @@ def unhurried(connection: sa.Connection) -> Iterator[None]:
         yield
     finally:
         driver.patience = _ANSWER_SECONDS
+
+
+def write_anew(engine: sa.Engine) -> None:
+    """Leave nothing in a SQLite file and its log of writes but what is stored now.
+
+    What was overwritten or deleted stands in unused pages until something else needs them. Raises
+    StoreUnavailableError, also while another process reads.
+    """
+    with told_apart():
+        connection = engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            _while_locked(lambda: cursor.execute("VACUUM"))
+            (unfinished, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.close()
+    if unfinished:
+        raise StoreUnavailableError("another process reads the database")
 
 
 def server_options() -> dict[str, Any]:

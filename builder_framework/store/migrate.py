@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 
 from builder_framework import failpoints
 from builder_framework.errors import SchemaError
+from builder_framework.seal import Sealer
 
 SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -30,11 +31,12 @@ def config() -> Config:
     return made
 
 
-def upgrade(connection: sa.Connection) -> None:
+def upgrade(connection: sa.Connection, sealer: Sealer) -> None:
     """Run every migration that is missing, inside the connection's transaction.
 
-    All of them are stored, or none: both databases undo changes of the schema, too. Raises
-    SchemaError when the database is newer than this code.
+    `sealer`: for secrets that a migration finds in clear or has to move. All of them are stored, or
+    none: both databases undo changes of the schema, too. Raises SchemaError when the database is
+    newer than this code.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -45,6 +47,7 @@ def upgrade(connection: sa.Connection) -> None:
         check(revision)
     made = config()
     made.attributes["connection"] = connection
+    made.attributes["sealer"] = sealer
     command.upgrade(made, "head")
     failpoints.reach("T18.after")
 

@@ -13,17 +13,22 @@ from builder_framework.domain.model import Build
 from builder_framework.domain.states import TERMINAL
 from builder_framework.errors import FieldProblem, InvalidInputError
 from builder_framework.ports import ListQuery
-from builder_framework.store import rows
+from builder_framework.store import rows, seals
 from builder_framework.store import tables as t
 from builder_framework.store.base import KnownKey
+from builder_framework.store.seals import Opener
 
 
-def known_key(connection: sa.Connection, owner: str, key: str) -> KnownKey | None:
+def known_key(connection: sa.Connection, owner: str, key: str, opener: Opener) -> KnownKey | None:
     """See `Store.known_key`."""
     keys = t.idempotency_keys
     query = sa.select(keys).where(keys.c.owner == owner, keys.c.key == key)
     row = connection.execute(query).mappings().first()
-    return KnownKey(row["fingerprint"], row["build_id"]) if row else None
+    if row is None:
+        return None
+    build_id = row["build_id"]
+    fingerprint = opener.open(row["fingerprint"], seals.of_fingerprint(build_id))
+    return KnownKey(fingerprint, build_id)
 
 
 def one(build_id: str) -> sa.Select[Any]:
@@ -49,11 +54,15 @@ def page(query: ListQuery) -> sa.Select[Any]:
     return statement
 
 
-def load(connection: sa.Connection, query: sa.Select[Any]) -> list[tuple[int, Build]]:
-    """(seq, build) of every row of `query` over table builds, in its order."""
+def load(
+    connection: sa.Connection, query: sa.Select[Any], opener: Opener
+) -> list[tuple[int, Build]]:
+    """(seq, build) of every row of `query` over table builds, in its order. Raises SealError."""
     found = list(connection.execute(query).mappings())
     of = attempts(connection, [row["id"] for row in found])
-    return [(row["seq"], rows.to_build(dict(row), map(dict, of[row["id"]]))) for row in found]
+    return [
+        (row["seq"], rows.to_build(dict(row), map(dict, of[row["id"]]), opener)) for row in found
+    ]
 
 
 def attempts(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[sa.RowMapping]]:

@@ -1,4 +1,7 @@
-"""Builds to rows and back; a row that was written reads as an equal build."""
+"""Builds to rows and back; a row that was written reads as an equal build.
+
+Secrets of requests are sealed there; everything else of a build is no secret.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,15 @@ from builder_framework import codec
 from builder_framework.domain.model import Attempt, Build, BuildRequest, Placement, Result, Stop
 from builder_framework.domain.states import State
 from builder_framework.protocol import Phase, Reason
+from builder_framework.redact import Secret
+from builder_framework.seal import Sealer, key_of
+from builder_framework.store import seals
+from builder_framework.store.seals import Opener
 
 
-def _dump(value: Any) -> str:
-    return text(json.dumps(codec.to_jsonable(value), separators=(",", ":"), ensure_ascii=False))
+def _dump(value: Any, seal: codec.Seal = Secret.reveal) -> str:
+    plain = codec.to_jsonable(value, seal)
+    return text(json.dumps(plain, separators=(",", ":"), ensure_ascii=False))
 
 
 def text(value: str) -> str:
@@ -21,32 +29,62 @@ def text(value: str) -> str:
     return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def build_row(build: Build) -> dict[str, Any]:
+def build_row(build: Build, sealer: Sealer) -> dict[str, Any]:
     """The columns of table `builds`, without `seq`."""
     return {
         "id": build.id,
         "owner": build.owner,
+        "git_url": build.request.source.url,
+        "request": _request_text(build.request, build.id, sealer),
+        "created_at": build.created_at,
+        "supersedes": " ".join(build.supersedes) or None,
+        **changing_row(build),
+    }
+
+
+def changing_row(build: Build) -> dict[str, Any]:
+    """The columns of table `builds` that are written more than once."""
+    return {
         "state": build.state.value,
         "phase": build.phase.value if build.phase else None,
         "reason": build.reason.value if build.reason else None,
         "message": text(build.message) if build.message else build.message,
-        "git_url": build.request.source.url,
-        "request": _dump(build.request),
         "result": _dump(build.result),
         "stop": _dump(build.stop) if build.stop else None,
-        "created_at": build.created_at,
         "state_since": build.state_since,
         "ended_at": build.ended_at,
         "not_before": build.not_before,
         "failures": build.failures,
         "log_complete": build.log_complete,
-        "supersedes": " ".join(build.supersedes) or None,
         "version": build.version,
     }
 
 
-UNCHANGING = frozenset({"id", "owner", "git_url", "request", "created_at", "supersedes"})
-"""Columns of `builds` that are written once."""
+def _request_text(request: BuildRequest, build_id: str, sealer: Sealer) -> str:
+    context = seals.of_request(build_id)
+    return _dump(request, lambda secret: sealer.seal(secret.reveal(), context))
+
+
+def _request(text: str, build_id: str, opener: Opener) -> BuildRequest:
+    context = seals.of_request(build_id)
+    return codec.decode(BuildRequest, text, lambda sealed: Secret(opener.open(sealed, context)))
+
+
+def renewed_request(text: str, build_id: str, sealer: Sealer) -> str | None:
+    """`builds.request` with every secret sealed by the first key; None when it is so already.
+
+    Raises ProtocolError, SealError.
+    """
+    context, keys = seals.of_request(build_id), set()
+
+    def opened(sealed: str) -> Secret:
+        keys.add(key_of(sealed))
+        return Secret(sealer.open(sealed, context))
+
+    request = codec.decode(BuildRequest, text, opened)
+    if keys <= {sealer.key_ids[0]}:
+        return None
+    return _request_text(request, build_id, sealer)
 
 
 def attempt_row(build_id: str, attempt: Attempt) -> dict[str, Any]:
@@ -98,11 +136,13 @@ def to_attempt(row: Mapping[str, Any]) -> Attempt:
     )
 
 
-def to_build(row: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]]) -> Build:
-    """The inverse of `build_row` and `attempt_row` together."""
+def to_build(
+    row: Mapping[str, Any], attempts: Iterable[Mapping[str, Any]], opener: Opener
+) -> Build:
+    """The inverse of `build_row` and `attempt_row` together. Raises ProtocolError, SealError."""
     return Build(
         id=row["id"],
-        request=codec.decode(BuildRequest, row["request"]),
+        request=_request(row["request"], row["id"], opener),
         owner=row["owner"],
         created_at=row["created_at"],
         state=State(row["state"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,8 +17,9 @@ from builder_framework.errors import (
     StoreUnavailableError,
 )
 from builder_framework.ports import Idempotency, ListQuery
+from builder_framework.seal import Sealer
 from builder_framework.store import changes as write
-from builder_framework.store import engine, leadership, migrate, queries
+from builder_framework.store import engine, leadership, migrate, queries, seals
 from builder_framework.store import tables as t
 from builder_framework.store.base import (
     CANCEL,
@@ -28,6 +30,8 @@ from builder_framework.store.base import (
     Leader,
 )
 from builder_framework.store.deliveries import SqlOutbox
+
+log = logging.getLogger(__name__)
 
 _FRAMEWORK_ID = "framework_id"
 _PING = "ping"
@@ -40,22 +44,41 @@ class CommitUnknownError(StoreUnavailableError):
 class SqlStore:
     """`Store` on any database that SQLAlchemy and our migrations know."""
 
-    def __init__(self, url: str) -> None:
-        """Open the database and bring its schema up to date.
+    def __init__(self, url: str, sealer: Sealer) -> None:
+        """Open the database and bring its schema up to date. `sealer`: for the secrets in it.
 
-        Raises ConfigError, StoreUnavailableError, SchemaError.
+        Raises ConfigError, also when the sealer lacks a key of the database;
+        StoreUnavailableError, SchemaError.
         """
         self._engine = engine.create(engine.parse(url))
         self._reads = engine.for_reads(self._engine)
+        self._sealer = sealer
         self._token: int | None = None
         self._unsettled: Sequence[Change] = ()
-        self.outbox = SqlOutbox(self.reading, self.writing, self.leading)
+        self.outbox = SqlOutbox(self.reading, self.writing, self.leading, sealer)
         try:
             with self.writing() as connection, engine.unhurried(connection):
-                migrate.upgrade(connection)
+                migrate.upgrade(connection, sealer)
+                seals.check(connection, sealer)
+                key = seals.current(connection, sealer).key_ids[0]
+            log.info("secrets of the database are sealed with key %s", key)
+            self._forget_clear_text()
         except BuilderError:
             self.close()
             raise
+
+    def _forget_clear_text(self) -> None:
+        """What a migration sealed still stands in clear in unused pages of a SQLite file."""
+        with self.reading() as connection:
+            if not seals.holds_clear_text(connection):
+                return
+        log.info("the file is written anew, without what stood in it in clear")
+        try:
+            engine.write_anew(self._engine)
+            with self.writing() as connection:
+                seals.forgot_clear_text(connection)
+        except StoreUnavailableError as error:
+            log.warning("unused pages may hold secrets in clear until the next start: %s", error)
 
     @property
     def dialect(self) -> str:
@@ -95,6 +118,8 @@ class SqlStore:
     def lead(self, holder: str, url: str | None) -> int:
         with self.writing() as connection:
             migrate.check_stored(connection)
+            # The key may have been changed since this process started.
+            seals.check(connection, self._sealer)
             token = leadership.take(connection, holder, url)
         self._token = token
         return token
@@ -112,8 +137,9 @@ class SqlStore:
             raise StaleWriteError("a commit whose answer got lost was made after all")
         try:
             with self.leading() as connection:
+                sealer = seals.current(connection, self._sealer)
                 for change in changes:
-                    write.write(connection, change)
+                    write.write(connection, change, sealer)
                 if taken:
                     connection.execute(sa.delete(t.inbox).where(t.inbox.c.seq.in_(taken)))
         except CommitUnknownError:
@@ -147,15 +173,33 @@ class SqlStore:
     ) -> tuple[Build, bool]:
         try:
             with self.writing() as connection:
-                return _submit(connection, build, idempotency, deliveries)
+                return self._submit(connection, Change(build, None, idempotency, tuple(deliveries)))
         except _KeyTakenError:
             # Somebody used the key at the same time and was faster: now it is known.
             return self.submit(build, idempotency, deliveries)
 
+    def _submit(self, connection: sa.Connection, change: Change) -> tuple[Build, bool]:
+        migrate.check_stored(connection)
+        build, key = change.build, change.idempotency
+        if key is not None:
+            known = queries.known_key(connection, build.owner, key.key, self._sealer)
+            if known is not None:
+                known.check(key)
+                found = queries.load(connection, queries.one(known.build_id), self._sealer)
+                return found[0][1], False
+        try:
+            write.write(connection, change, seals.current(connection, self._sealer))
+        except sa.exc.IntegrityError as error:
+            if key is None or t.idempotency_keys.name not in str(error.orig):
+                raise
+            raise _KeyTakenError from None
+        _post(connection, SUBMITTED, build.id, build.owner, build.created_at)
+        return build, True
+
     def ask_cancel(self, build_id: str, by: str, at: float) -> None:
         with self.writing() as connection:
             migrate.check_stored(connection)
-            if not queries.load(connection, queries.one(build_id)):
+            if not queries.load(connection, queries.one(build_id), self._sealer):
                 raise _not_found(build_id)
             _post(connection, CANCEL, build_id, by, at)
 
@@ -166,23 +210,24 @@ class SqlStore:
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:
         with self.reading() as connection:
-            return queries.known_key(connection, owner, key)
+            return queries.known_key(connection, owner, key, self._sealer)
 
     def get(self, build_id: str) -> Build:
         with self.reading() as connection:
-            found = queries.load(connection, queries.one(build_id))
+            found = queries.load(connection, queries.one(build_id), self._sealer)
         if not found:
             raise _not_found(build_id)
         return found[0][1]
 
     def unfinished(self) -> list[Build]:
         with self.reading() as connection:
-            return [build for _, build in queries.load(connection, queries.unfinished())]
+            found = queries.load(connection, queries.unfinished(), self._sealer)
+        return [build for _, build in found]
 
     def list(self, query: ListQuery) -> tuple[list[Build], str | None]:
         statement = queries.page(query)
         with self.reading() as connection:
-            found = queries.load(connection, statement)
+            found = queries.load(connection, statement, self._sealer)
         page = found[: query.limit]
         more = len(found) > query.limit
         cursor = queries.encode_cursor(page[-1][0]) if more else None
@@ -197,6 +242,7 @@ class SqlStore:
     def ping(self) -> None:
         with self.writing() as connection:
             migrate.check_stored(connection)
+            seals.current(connection, self._sealer)
             touched = sa.update(t.settings).where(t.settings.c.name == _PING).values(value="")
             if connection.execute(touched).rowcount != 1:
                 raise StoreUnavailableError("the database lacks a row that every version writes")
@@ -207,28 +253,6 @@ class SqlStore:
 
 class _KeyTakenError(Exception):
     pass
-
-
-def _submit(
-    connection: sa.Connection,
-    build: Build,
-    idempotency: Idempotency | None,
-    deliveries: Sequence[Delivery],
-) -> tuple[Build, bool]:
-    migrate.check_stored(connection)
-    if idempotency is not None:
-        known = queries.known_key(connection, build.owner, idempotency.key)
-        if known is not None:
-            known.check(idempotency)
-            return queries.load(connection, queries.one(known.build_id))[0][1], False
-    try:
-        write.write(connection, Change(build, None, idempotency, tuple(deliveries)))
-    except sa.exc.IntegrityError as error:
-        if idempotency is None or t.idempotency_keys.name not in str(error.orig):
-            raise
-        raise _KeyTakenError from None
-    _post(connection, SUBMITTED, build.id, build.owner, build.created_at)
-    return build, True
 
 
 def _post(connection: sa.Connection, kind: str, build_id: str, by: str, at: float) -> None:

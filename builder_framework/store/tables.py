@@ -89,7 +89,7 @@ idempotency_keys = sa.Table(
     metadata,
     sa.Column("owner", sa.String(64), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), nullable=False),
 )
 

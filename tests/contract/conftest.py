@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder_framework.store.sql import SqlStore
+from tests.sealing import SEALER
 
 Open = Callable[[], SqlStore]
 """One more process's view of the database."""
@@ -32,7 +33,7 @@ def opened(store_url: str) -> Iterator[Open]:
     stores: list[SqlStore] = []
 
     def open_one() -> SqlStore:
-        stores.append(SqlStore(store_url))
+        stores.append(SqlStore(store_url, SEALER))
         return stores[-1]
 
     yield open_one

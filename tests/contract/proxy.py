@@ -66,7 +66,8 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                fate = self.commit if b"COMMIT" in data else Commit.PASSED
+                # The whole statement: a BEGIN may ask for READ COMMITTED.
+                fate = self.commit if b"COMMIT\0" in data else Commit.PASSED
                 if fate is not Commit.PASSED:
                     self.commit = Commit.PASSED
                     self._lose(fate, data, source, sink)

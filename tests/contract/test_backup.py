@@ -23,6 +23,7 @@ from devcluster.postgres import Postgres
 from tests.contract.builds import PLACEMENT, after, build
 from tests.contract.conftest import Open
 from tests.contract.test_migrations import load, stored_revision
+from tests.sealing import SEALER
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def test_a_backup_brings_back_the_state_of_its_moment(
 ) -> None:
     store.close()
     restore(store_url, tmp_path, copied, force=True)
-    assert examine(store_url).problems == ()
+    assert examine(store_url, SEALER).problems == ()
     again = opened()
     assert again.unfinished() == [build("a")]
     assert DatabaseLogs(again).read(build("a").id, 0, 10) == b"hello"
@@ -114,7 +115,7 @@ def elsewhere(store_url: str, tmp_path: Path, request: pytest.FixtureRequest) ->
 
 def test_a_new_machine_starts_with_a_backup(elsewhere: str, copied: Path, tmp_path: Path) -> None:
     restore(elsewhere, tmp_path / "elsewhere", copied, force=False)
-    new = SqlStore(elsewhere)
+    new = SqlStore(elsewhere, SEALER)
     assert new.unfinished() == [build("a")]
     new.close()
 
@@ -140,7 +141,7 @@ def test_what_is_no_backup_changes_nothing(store: SqlStore, store_url: str, tmp_
     for file in (no_backup, tmp_path / "missing"):
         with pytest.raises(BackupError):
             restore(store_url, tmp_path, file, force=True)
-    again = SqlStore(store_url)
+    again = SqlStore(store_url, SEALER)
     assert again.unfinished() == [build("a")]
     again.close()
 
@@ -148,13 +149,13 @@ def test_what_is_no_backup_changes_nothing(store: SqlStore, store_url: str, tmp_
 def test_the_file_that_was_replaced_is_kept(tmp_path: Path) -> None:
     path, file = tmp_path / "builder.db", tmp_path / "copy"
     url = f"sqlite:///{path}"
-    store = SqlStore(url)
+    store = SqlStore(url, SEALER)
     backup(url, file)
     store.lead("here", None)
     store.apply([Change(build("a"))])
     # No close: the process was killed, and its last commits are in the log of writes only.
     restore(url, tmp_path, file, force=True)
-    restored, kept = SqlStore(url), SqlStore(f"sqlite:///{path}.replaced")
+    restored, kept = SqlStore(url, SEALER), SqlStore(f"sqlite:///{path}.replaced", SEALER)
     assert (restored.unfinished(), kept.unfinished()) == ([], [build("a")])
     for each in (store, restored, kept):
         each.close()

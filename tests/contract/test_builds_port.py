@@ -15,6 +15,7 @@ from builder_framework.errors import ConflictError, InvalidInputError, NotFoundE
 from builder_framework.ports import Builds, Idempotency, ListQuery
 from builder_framework.protocol import Reason
 from builder_framework.recipe import GitSource, Source
+from builder_framework.redact import Secret
 from tests.unit.builds_double import MemoryBuilds
 from tests.unit.recording import Bench
 
@@ -120,7 +121,7 @@ class TestService(BuildsContract):
 
     @pytest.fixture
     def builds(self, tmp_path: Path) -> Iterator[Builds]:
-        announcer = Announcer(("https://hooks.example.org/t0ken",))
+        announcer = Announcer((Secret("https://hooks.example.org/t0ken"),))
         bench = Bench(tmp_path, announce=announcer.deliveries_of)
         yield bench.service
         bench.close()

@@ -21,6 +21,7 @@ from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import PLACEMENT, POLICY, after, build
 from tests.contract.test_migrations import load
+from tests.sealing import SEALER
 
 DONE = Report(digest="sha256:1", images=(PushedImage("x", "sha256:1"),))
 RUNNING = (ev.Placed(PLACEMENT), ev.TaskProgressed(1, Report(phase=Phase.BUILDING)))
@@ -72,7 +73,7 @@ def test_a_database_that_is_well_is_counted(store: SqlStore, store_url: str) -> 
     store.apply([Change(after(build("a"), *RUNNING), build("a"))])
     DatabaseLogs(store).append(build("a").id, b"one")
     DatabaseLogs(store).append(build("a").id, b"two")
-    found = examine(store_url)
+    found = examine(store_url, SEALER)
     assert found.problems == ()
     assert found.builds == {"QUEUED": 2, "RUNNING": 1}
     counted = {name: found.rows[name] for name in ("attempts", "inbox", "log_chunks")}
@@ -92,7 +93,7 @@ def test_contradictions_are_named_with_their_build(store: SqlStore, store_url: s
     with store.writing() as connection:
         connection.exec_driver_sql('UPDATE log_chunks SET "offset" = 7')
         connection.exec_driver_sql("UPDATE builds SET phase = 'SLEEPING' WHERE id LIKE 'a%%'")
-    assert set(examine(store_url).problems) == {
+    assert set(examine(store_url, SEALER).problems) == {
         "build over000000000000: it is FAILED, and its attempts [1] are not over",
         "build lonely0000000000: it is STAGING without an attempt",
         "build never00000000000: it is CANCELLED and never ended",
@@ -104,7 +105,7 @@ def test_contradictions_are_named_with_their_build(store: SqlStore, store_url: s
 def test_rows_of_nothing_are_named(tmp_path: Path) -> None:
     """SQLite keeps foreign keys only in sessions that ask for it."""
     url = f"sqlite:///{tmp_path / 'builder.db'}"
-    store = SqlStore(url)
+    store = SqlStore(url, SEALER)
     store.lead("here", None)
     store.apply([Change(build("a"))])
     store.close()
@@ -116,12 +117,12 @@ def test_rows_of_nothing_are_named(tmp_path: Path) -> None:
         f"{table} has rows of {build('a').id}, which is not in builds"
         for table in ("build_images", "build_labels")
     }
-    assert set(examine(url).problems) == expected
+    assert set(examine(url, SEALER).problems) == expected
 
 
 def test_damage_of_the_file_is_found(tmp_path: Path) -> None:
     path = tmp_path / "builder.db"
-    store = SqlStore(f"sqlite:///{path}")
+    store = SqlStore(f"sqlite:///{path}", SEALER)
     store.lead("here", None)
     store.apply([Change(build(f"{number:016}")) for number in range(300)])
     store.close()
@@ -129,13 +130,13 @@ def test_damage_of_the_file_is_found(tmp_path: Path) -> None:
     middle = len(data) // 2 // 4096 * 4096
     data[middle : middle + 8192] = b"\xff" * 8192
     path.write_bytes(data)
-    assert examine(f"sqlite:///{path}").problems != ()
+    assert examine(f"sqlite:///{path}", SEALER).problems != ()
 
 
 def test_an_older_schema_is_told_and_not_changed(store_url: str) -> None:
     load("0001", store_url)
     for _ in range(2):
-        found = examine(store_url)
+        found = examine(store_url, SEALER)
         assert found.schema == "0001"
         assert "this version knows only" in found.problems[0]
 
@@ -143,5 +144,5 @@ def test_an_older_schema_is_told_and_not_changed(store_url: str) -> None:
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     path = tmp_path / "builder.db"
     with pytest.raises(StoreUnavailableError, match="there is no database"):
-        examine(f"sqlite:///{path}")
+        examine(f"sqlite:///{path}", SEALER)
     assert not path.exists()

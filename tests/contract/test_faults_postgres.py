@@ -18,6 +18,7 @@ from builder_framework.store.sql import SqlStore
 from devcluster.postgres import Postgres
 from tests.contract.builds import after, build
 from tests.contract.proxy import Commit, Proxy
+from tests.sealing import SEALER
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def store(
     proxy: Proxy, postgres: Postgres, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[SqlStore]:
     monkeypatch.setattr(PatientConnection, "patience", 1.0)
-    store = SqlStore(postgres_url.replace(f":{postgres.port}/", f":{proxy.port}/"))
+    store = SqlStore(postgres_url.replace(f":{postgres.port}/", f":{proxy.port}/"), SEALER)
     store.lead("here", None)
     yield store
     store.close()
@@ -144,7 +145,7 @@ def test_a_row_that_somebody_locks_is_waited_for_and_then_told(
     one = build("a")
     store.apply([Change(one)])
     over = after(one, ev.CancelRequested("ann"))
-    other = SqlStore(postgres_url)
+    other = SqlStore(postgres_url, SEALER)
     with other.writing() as connection:
         connection.execute(sa.text("SELECT 1 FROM builds FOR UPDATE"))
         with pytest.raises(StoreUnavailableError):
@@ -159,7 +160,7 @@ def test_connections_are_limited_and_waited_for(
 ) -> None:
     for name, value in (("SIZE", 1), ("OVERFLOW", 1), ("SECONDS", 0.2)):
         monkeypatch.setattr(f"builder_framework.store.engine._POOL_{name}", value)
-    store = SqlStore(postgres_url)
+    store = SqlStore(postgres_url, SEALER)
     with store.reading(), store.reading(), pytest.raises(StoreUnavailableError, match="busy"):
         store.ping()
     store.ping()
@@ -182,7 +183,8 @@ monkey.patch_all()
 import gevent
 from sqlalchemy import text
 from builder_framework.store.sql import SqlStore
-store, ticks = SqlStore(sys.argv[1]), []
+from tests.sealing import SEALER
+store, ticks = SqlStore(sys.argv[1], SEALER), []
 def tick():
     while True:
         ticks.append(1)

@@ -16,6 +16,7 @@ from builder_framework.errors import NotFoundError, StoreUnavailableError
 from builder_framework.store.base import Change
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import after, build
+from tests.sealing import SEALER
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqlStore]:
-    store = SqlStore(f"sqlite:///{path}")
+    store = SqlStore(f"sqlite:///{path}", SEALER)
     store.lead("here", None)
     yield store
     store.close()
@@ -67,7 +68,8 @@ from gevent import monkey
 monkey.patch_all()
 import gevent
 from builder_framework.store.sql import SqlStore
-store, ticks = SqlStore("sqlite:///" + sys.argv[1]), []
+from tests.sealing import SEALER
+store, ticks = SqlStore("sqlite:///" + sys.argv[1], SEALER), []
 other = sqlite3.connect(sys.argv[1], isolation_level=None)
 other.execute("BEGIN IMMEDIATE")
 def tick():
@@ -92,7 +94,7 @@ def test_a_lock_does_not_stop_other_greenlets(path: Path) -> None:
 
 
 def test_a_full_disk_is_told_and_half_of_nothing_is_stored(small_disk: Path) -> None:
-    store = SqlStore(f"sqlite:///{small_disk / 'builder.db'}")
+    store = SqlStore(f"sqlite:///{small_disk / 'builder.db'}", SEALER)
     store.lead("here", None)
     one = build("a")
     store.apply([Change(one)])
@@ -132,7 +134,7 @@ def test_another_file_in_its_place_is_not_written_to(store: SqlStore, path: Path
     path.rename(path.with_name("away.db"))
     for rest in path.parent.glob("builder.db-*"):
         rest.unlink()
-    other = SqlStore(f"sqlite:///{path}")
+    other = SqlStore(f"sqlite:///{path}", SEALER)
     with pytest.raises(StoreUnavailableError, match="deleted or replaced"):
         store.ping()
     with pytest.raises(NotFoundError):
@@ -143,14 +145,14 @@ def test_another_file_in_its_place_is_not_written_to(store: SqlStore, path: Path
 def test_a_start_without_the_file_that_has_its_log_of_writes_is_refused(path: Path) -> None:
     path.with_name("builder.db-wal").write_bytes(b"the last commits")
     with pytest.raises(StoreUnavailableError, match="restore a backup"):
-        SqlStore(f"sqlite:///{path}")
+        SqlStore(f"sqlite:///{path}", SEALER)
     assert not path.exists()
 
 
 def test_a_new_database_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING")
     for _ in range(2):
-        SqlStore(f"sqlite:///{path}").close()
+        SqlStore(f"sqlite:///{path}", SEALER).close()
     assert [message for message in caplog.messages if str(path) in message] == [
         f"{path} was not there: this is a new, empty database"
     ]
@@ -159,4 +161,4 @@ def test_a_new_database_is_told(path: Path, caplog: pytest.LogCaptureFixture) ->
 def test_what_is_no_database_is_told(path: Path) -> None:
     path.write_bytes(b"something else" * 1000)
     with pytest.raises(StoreUnavailableError, match="not a database"):
-        SqlStore(f"sqlite:///{path}")
+        SqlStore(f"sqlite:///{path}", SEALER)

@@ -17,6 +17,7 @@ from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import build
 from tests.contract.conftest import Open, empty_database
+from tests.sealing import SEALER
 
 ID = build("a").id
 OTHER = build("b").id
@@ -27,7 +28,7 @@ def logs(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Logs]:
     if request.param == "files":
         yield LogStore(tmp_path / "logs")
         return
-    store = SqlStore(empty_database(request.param, request))
+    store = SqlStore(empty_database(request.param, request), SEALER)
     store.lead("here", None)
     store.apply([Change(build("a")), Change(build("b"))])
     yield DatabaseLogs(store)

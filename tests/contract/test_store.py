@@ -25,15 +25,17 @@ from builder_framework.errors import (
 )
 from builder_framework.ports import DeliveryView, Idempotency, ListQuery
 from builder_framework.protocol import Phase, PushedImage, Reason, Report
+from builder_framework.redact import Secret
 from builder_framework.store import tables
 from builder_framework.store.base import Change, KnownKey, Store
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import PLACEMENT, after, build
+from tests.sealing import SEALER
 from tests.unit import strategies
 
 
 def hook(name: str, of: Build, url: str = "https://hooks/x", at: float = 2.0) -> Delivery:
-    return Delivery(name, of.id, "build.queued", url, "{}", created_at=1.0, next_at=at)
+    return Delivery(name, of.id, "build.queued", Secret(url), "{}", created_at=1.0, next_at=at)
 
 
 class StoreContract:
@@ -295,7 +297,7 @@ class TestSqlite(StoreContract):
 
     @pytest.fixture
     def store(self, path: Path) -> Iterator[Store]:
-        store = SqlStore(f"sqlite:///{path}")
+        store = SqlStore(f"sqlite:///{path}", SEALER)
         store.lead("here", None)
         yield store
         store.close()
@@ -304,7 +306,7 @@ class TestSqlite(StoreContract):
         one = build("a")
         store.apply([Change(one)])
         # No close: this is what a SIGKILL leaves.
-        again = SqlStore(f"sqlite:///{path}")
+        again = SqlStore(f"sqlite:///{path}", SEALER)
         assert again.get(one.id) == one
         again.close()
 
@@ -352,7 +354,7 @@ class TestPostgres(StoreContract):
 
     @pytest.fixture
     def store(self, postgres_url: str) -> Iterator[Store]:
-        store = SqlStore(postgres_url)
+        store = SqlStore(postgres_url, SEALER)
         store.lead("here", None)
         yield store
         store.close()

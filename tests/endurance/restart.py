@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 
+from builder_framework import config, keys
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import (
@@ -85,7 +86,8 @@ def measure(framework: Framework, queued: int, running: int) -> dict[str, float]
     # Once, so that the framework is registered before the builds refer to its id.
     framework.start()
     framework.end(signal.SIGTERM)
-    store = SqlStore(f"sqlite:///{framework.data_dir / 'builder.db'}")
+    storage = config.storage(framework.environment())
+    store = SqlStore(storage.url, keys.sealer(storage))
     store.lead("restart", None)
     fits = fill(store, framework, git, queued, running)
     store.close()

@@ -20,10 +20,12 @@ from typing import Any
 import requests
 
 from devcluster import Cluster
+from tests.sealing import TEST_KEY
 
 Json = dict[str, Any]
 TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
 USER, PASSWORD = "tester", "a test password: ü"
+DATABASE = "BUILDER_DATABASE_URL"
 PATIENCE = 90.0
 
 
@@ -47,8 +49,11 @@ class Framework:
 
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("BUILDER_")}
+        # Processes on one PostgreSQL need one key; with SQLite each data directory has its own.
+        shared = {"BUILDER_SECRET_KEY": TEST_KEY.hex()} if DATABASE in self.settings else {}
         return {
             **kept,
+            **shared,
             "BUILDER_MESOS_MASTER": self.cluster.master.address,
             "BUILDER_HTTP_HOST": self.cluster.address,
             "BUILDER_HTTP_PORT": str(self.port),

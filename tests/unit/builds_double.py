@@ -34,6 +34,7 @@ from builder_framework.ports import (
     Refusal,
     Waiting,
 )
+from builder_framework.redact import Secret
 
 PLACEMENT = Placement("agent-1", "node-1", "http://10.0.0.1:5051", 0, "executor-1", "framework-1")
 
@@ -84,7 +85,7 @@ class MemoryBuilds:
         self.failure: BaseException | None = None
         self.ready = Readiness(True, {"mesos": "subscribed"})
         self.refusals: tuple[Refusal, ...] = ()
-        self.announcer = Announcer(("https://hooks.example.org/t0ken",))
+        self.announcer = Announcer((Secret("https://hooks.example.org/t0ken"),))
         self.sent: dict[str, DeliveryView] = {}
         self.read_at_most: int | None = None
         self._now = 1_700_000_000.0

@@ -20,6 +20,7 @@ from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import LogStore
 from builder_framework.store.sql import SqlStore
+from tests.sealing import SEALER
 
 
 class RecordingCluster:
@@ -103,7 +104,7 @@ class Bench:
     ) -> None:
         self.directory = directory
         self.cluster = RecordingCluster()
-        self.store = SqlStore(url or f"sqlite:///{directory / 'builder.db'}")
+        self.store = SqlStore(url or f"sqlite:///{directory / 'builder.db'}", SEALER)
         self.store.lead("bench", None)
         self.fatal: list[str] = []
         parts = Parts(

@@ -42,6 +42,7 @@ constraints = st.builds(
     operator=st.sampled_from(["EQUALS", "CLUSTER", "IS", "LIKE", "UNLIKE"]),
     value=names,
 )
+webhook_urls = st.builds(Secret, names.map(lambda name: f"https://hooks.example.org/{name}"))
 requests = st.builds(
     BuildRequest,
     source=sources,
@@ -56,6 +57,7 @@ requests = st.builds(
     constraints=st.lists(constraints, max_size=2).map(tuple),
     priority=st.integers(-5, 5),
     labels=st.dictionaries(names, texts, max_size=3),
+    webhooks=st.lists(webhook_urls, max_size=2).map(tuple),
 )
 placements = st.builds(
     Placement,

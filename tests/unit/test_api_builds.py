@@ -15,6 +15,7 @@ from builder_framework.domain.delivery import DeliveryState, Try
 from builder_framework.errors import BuilderError, LeadershipLostError, StaleWriteError
 from builder_framework.ports import DeliveryView, Readiness, Refusal, RequestPolicy
 from builder_framework.protocol import FailedStep, Phase, PushedImage, Reason, Report, Steps
+from builder_framework.redact import Secret
 from tests.unit.builds_double import AUTH, BODY, USER, MemoryBuilds
 
 pytest_plugins = ("tests.unit.conftest_api",)
@@ -358,7 +359,9 @@ def test_a_build_may_name_webhooks_where_the_operator_allows_it(
 ) -> None:
     """Paths of webhooks are passwords: they are kept, and shown to nobody."""
     build_id = submit(http, webhooks=["https://HOOKS.example.org/t0ken-canary"])
-    assert builds.builds[build_id].request.webhooks == ("https://hooks.example.org/t0ken-canary",)
+    assert builds.builds[build_id].request.webhooks == (
+        Secret("https://hooks.example.org/t0ken-canary"),
+    )
     answer = http.get(f"{BUILDS}/{build_id}", auth=AUTH)
     assert answer.json["webhooks"] == ["https://hooks.example.org/***"]
     listed = http.get(answer.json["links"]["deliveries"], auth=AUTH)

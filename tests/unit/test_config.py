@@ -8,6 +8,8 @@ import pytest
 
 from builder_framework import config
 from builder_framework.errors import ConfigError
+from builder_framework.redact import Secret
+from tests.sealing import TEST_KEY
 
 GOOD = {
     "BUILDER_MESOS_MASTER": "10.0.0.1:5050",
@@ -170,3 +172,32 @@ def test_webhooks_and_their_secret_may_come_from_files(tmp_path: Path) -> None:
     )
     assert settings.webhooks == ("https://h/a", "https://h/b")
     assert len(settings.webhook_keys()) == 1
+
+
+SERVER = {"BUILDER_DATABASE_URL": "postgresql://builder:hunter2@db/builder"}
+
+
+def test_a_server_needs_a_key_that_its_processes_share() -> None:
+    """Each would seal with a key of its own else."""
+    told = problems(GOOD | SERVER)["settings"]
+    assert "BUILDER_SECRET_KEY" in told
+    assert "`builder db key`" in told
+    assert "hunter2" not in told
+    settings = config.load(GOOD | SERVER | {"BUILDER_SECRET_KEY": TEST_KEY.hex()})
+    assert settings.storage().key == Secret(TEST_KEY.hex())
+    assert TEST_KEY.hex() not in repr(settings)
+    assert TEST_KEY.hex() not in repr(settings.storage())
+    assert "hunter2" not in repr(settings.storage())
+    assert config.load(GOOD).storage().key is None
+
+
+def test_a_key_is_checked_before_anything_starts_and_not_shown() -> None:
+    told = problems(GOOD | {"BUILDER_SECRET_KEY": "hunter2"})
+    assert "32 random bytes as base64" in told["secret_key"]
+    assert "hunter2" not in told["secret_key"]
+
+
+def test_a_key_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(TEST_KEY.hex() + "\n")
+    environment = GOOD | SERVER | {"BUILDER_SECRET_KEY_FILE": str(tmp_path / "key")}
+    assert config.load(environment).storage() == config.storage(environment)

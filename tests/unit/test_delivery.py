@@ -24,7 +24,13 @@ from builder_framework.errors import InvalidValueError
 from builder_framework.redact import Secret
 
 DELIVERY = Delivery(
-    "msg_1", "b" * 16, "build.queued", "https://hooks.example.org/t0ken", "{}", 0.0, next_at=0.0
+    "msg_1",
+    "b" * 16,
+    "build.queued",
+    Secret("https://hooks.example.org/t0ken"),
+    "{}",
+    0.0,
+    next_at=0.0,
 )
 FAILED = Try(at=100.0, seconds=2.0, status=500, error="answered 500")
 TAKEN = Try(at=100.0, seconds=2.0, status=204, error=None)
@@ -171,7 +177,7 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | No
 def test_a_url_and_how_it_is_shown(url: str, canonical: str, shown: str, host: str) -> None:
     endpoint = endpoints.parse(url)
     assert (endpoint.url, endpoint.shown) == (canonical, shown)
-    assert replace(DELIVERY, url=url).host == host
+    assert replace(DELIVERY, url=Secret(url)).host == host
 
 
 @pytest.mark.parametrize(

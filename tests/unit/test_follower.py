@@ -20,11 +20,12 @@ from builder_framework.service.logs import LogStore
 from builder_framework.store.base import SUBMITTED
 from builder_framework.store.sql import SqlStore
 from tests.contract.test_builds_port import KEY, REQUEST
+from tests.sealing import SEALER
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
-    made = SqlStore(f"sqlite:///{tmp_path / 'builder.db'}")
+    made = SqlStore(f"sqlite:///{tmp_path / 'builder.db'}", SEALER)
     yield made
     made.close()
 

@@ -531,8 +531,8 @@ def test_duplicates_of_an_update_anywhere_change_nothing(place: int) -> None:
 
 def stored(build: Build) -> tuple[object, ...]:
     """What the store holds of it, but for the count of its changes."""
-    row = rows.build_row(replace(build, version=0))
-    return row, *(rows.attempt_row(build.id, attempt) for attempt in build.attempts)
+    row = rows.changing_row(replace(build, version=0))
+    return build.request, row, *(rows.attempt_row(build.id, attempt) for attempt in build.attempts)
 
 
 @functools.cache

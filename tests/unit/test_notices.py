@@ -31,9 +31,9 @@ REQUEST = BuildRequest(
     queue_ttl=1000.0,
     resources=Resources(1.0, 512.0),
     labels={"team": "web"},
-    webhooks=("https://hooks.example.org/own",),
+    webhooks=(Secret("https://hooks.example.org/own"),),
 )
-HERE = "https://hooks.example.org/all"
+HERE = Secret("https://hooks.example.org/all")
 ANNOUNCER = Announcer((HERE,), "https://builder.example.org/")
 
 
@@ -97,6 +97,16 @@ def test_changes_stored_together_tell_the_same_as_changes_stored_one_by_one() ->
     assert [(x.id, x.event, x.url) for x in at_once] == [(x.id, x.event, x.url) for x in one_by_one]
     assert [data(x)["sequence"] for x in at_once if x.url == HERE] == [1, 2, 3, 4]
     assert len({x.id for x in at_once}) == 8
+
+
+def test_an_id_says_nothing_of_the_url() -> None:
+    """Everybody may list deliveries: a hash of the URL would be a way to try guesses of a token."""
+    build = submitted(replace(REQUEST, webhooks=()))
+    ids = [
+        Announcer((Secret(url),)).deliveries_of(None, build, 1.0)[0].id
+        for url in ("https://hooks.example.org/one", "https://hooks.example.org/two")
+    ]
+    assert ids[0] == ids[1]
 
 
 def test_what_is_told_of_a_build_that_succeeded() -> None:

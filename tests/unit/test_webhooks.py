@@ -30,6 +30,7 @@ from builder_framework.service.webhooks import Webhooks
 from builder_framework.store.base import Change, Outbox
 from builder_framework.store.deliveries import SqlOutbox
 from builder_framework.store.sql import SqlStore
+from tests.sealing import SEALER
 from tests.unit import receivers
 from tests.unit.receivers import Receiver, Request, answers, receiving
 from tests.unit.recording import Bench
@@ -50,7 +51,7 @@ class Desk:
     """A store with an outbox, a clock that can be put forward, and workers."""
 
     def __init__(self, directory: Path) -> None:
-        self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}")
+        self.store = SqlStore(f"sqlite:///{directory / 'builder.db'}", SEALER)
         self.store.lead("desk", None)
         self.ahead = 0.0
         self._builds = 0
@@ -72,7 +73,7 @@ class Desk:
         self._builds += 1
         submitted = ev.Submitted(f"{self._builds:016d}", REQUEST, "ann")
         build = machine.step(None, submitted, self.clock(), machine.MachinePolicy()).build
-        due = Announcer(urls).deliveries_of(None, build, self.clock())
+        due = Announcer(tuple(map(Secret, urls))).deliveries_of(None, build, self.clock())
         self.store.apply([Change(build, deliveries=due)])
         return build
 
@@ -306,7 +307,8 @@ def test_builds_go_on_whatever_receivers_do(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         slow = stack.enter_context(receiving(receivers.holds))
         other = stack.enter_context(receiving(answers("200 OK")))
-        bench = Bench(tmp_path, announce=Announcer((slow.url, other.url)).deliveries_of)
+        announcer = Announcer((Secret(slow.url), Secret(other.url)))
+        bench = Bench(tmp_path, announce=announcer.deliveries_of)
         stack.callback(bench.close)
         worker = Webhooks(bench.store.outbox, (SECRET,), Poster(), time.time)
         worker.start()

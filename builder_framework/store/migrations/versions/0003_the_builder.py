@@ -1,12 +1,15 @@
-"""Requests say `source` and `recipe`, as the wire does; builds know which ones they supersede."""
+"""Requests say `source` and `recipe`, as the wire does; secrets are sealed; builds supersede."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
+
+from builder_framework.seal import Sealer
 
 revision = "0003"
 down_revision = "0002"
@@ -15,30 +18,112 @@ depends_on = None
 
 _BATCH = 1000
 _RECIPE = ("context", "dockerfile", "target", "build_args")
-_BUILDS = sa.table("builds", sa.column("seq", sa.BigInteger), sa.column("request", sa.Text))
+_BUILDS = sa.table(
+    "builds", sa.column("seq", sa.BigInteger), sa.column("id"), sa.column("request", sa.Text)
+)
+_DELIVERIES = sa.table(
+    "deliveries", sa.column("seq", sa.BigInteger), sa.column("id"), sa.column("url", sa.Text)
+)
+_KEYS = sa.table(
+    "idempotency_keys",
+    sa.column("owner", sa.String),
+    sa.column("key", sa.String),
+    sa.column("build_id"),
+    sa.column("fingerprint", sa.Text),
+)
+_SETTINGS = sa.table("settings", sa.column("name"), sa.column("value"))
 
 
 def upgrade() -> None:
     op.add_column("builds", sa.Column("supersedes", sa.Text(), nullable=True))
+    sealer: Sealer = context.config.attributes["sealer"]
     connection = op.get_bind()
-    last = 0
-    while rows := connection.execute(
-        sa.select(_BUILDS.c.seq, _BUILDS.c.request)
-        .where(_BUILDS.c.seq > last)
-        .order_by(_BUILDS.c.seq)
-        .limit(_BATCH)
-    ).all():
-        last = rows[-1].seq
-        connection.execute(
-            sa.update(_BUILDS)
-            .where(_BUILDS.c.seq == sa.bindparam("this"))
-            .values(request=sa.bindparam("new")),
-            [{"this": row.seq, "new": _moved(row.request)} for row in rows],
+    with op.batch_alter_table("idempotency_keys") as table:
+        table.alter_column(
+            "fingerprint", type_=sa.Text(), existing_type=sa.String(64), existing_nullable=False
         )
+    any_rows = _upgrade_builds(connection, sealer)
+    _seal_urls(connection, sealer)
+    _seal_fingerprints(connection, sealer)
+    proof = sealer.seal("builder-framework", "settings/sealed/value")
+    connection.execute(sa.insert(_SETTINGS).values(name="sealed", value=proof))
+    if any_rows and connection.dialect.name == "sqlite":
+        # The file keeps what was overwritten until it is written anew, which takes more than a
+        # transaction: `SqlStore` does it next.
+        connection.execute(sa.insert(_SETTINGS).values(name="clear_text", value=""))
 
 
-def _moved(text: str) -> str:
+def _upgrade_builds(connection: sa.Connection, sealer: Sealer) -> bool:
+    """Whether there was any."""
+    update = _update(_BUILDS, "request", "seq")
+    found = False
+    for rows in _batches(connection, _BUILDS, "seq"):
+        found = True
+        connection.execute(
+            update,
+            [{"_seq": row.seq, "_new": _moved(row.request, row.id, sealer)} for row in rows],
+        )
+    return found
+
+
+def _moved(text: str, build_id: str, sealer: Sealer) -> str:
+    place = f"builds/{build_id}/request"
     request: dict[str, Any] = json.loads(text)
     request["source"] = {"git": request.pop("git")}
     request["recipe"] = {name: request.pop(name) for name in _RECIPE if name in request}
+    for holder in (request["source"]["git"], request.get("registry_auth") or {}):
+        if holder.get("password") is not None:
+            holder["password"] = sealer.seal(holder["password"], place)
+    if "webhooks" in request:
+        request["webhooks"] = [sealer.seal(url, place) for url in request["webhooks"]]
     return json.dumps(request, separators=(",", ":"), ensure_ascii=False)
+
+
+def _seal_urls(connection: sa.Connection, sealer: Sealer) -> None:
+    update = _update(_DELIVERIES, "url", "seq")
+    for rows in _batches(connection, _DELIVERIES, "seq"):
+        connection.execute(
+            update,
+            [
+                {"_seq": row.seq, "_new": sealer.seal(row.url, f"deliveries/{row.id}/url")}
+                for row in rows
+            ],
+        )
+
+
+def _seal_fingerprints(connection: sa.Connection, sealer: Sealer) -> None:
+    """They are hashes of bodies with passwords in them: good for trying guesses."""
+    update = _update(_KEYS, "fingerprint", "owner", "key")
+    for rows in _batches(connection, _KEYS, "owner", "key"):
+        connection.execute(
+            update,
+            [
+                {
+                    "_owner": row.owner,
+                    "_key": row.key,
+                    "_new": sealer.seal(
+                        row.fingerprint, f"idempotency_keys/{row.build_id}/fingerprint"
+                    ),
+                }
+                for row in rows
+            ],
+        )
+
+
+def _batches(
+    connection: sa.Connection, table: sa.TableClause, *keys: str
+) -> Iterator[Sequence[sa.Row[Any]]]:
+    """All rows in the order of `keys`, some at a time; they may be changed meanwhile."""
+    columns = [table.c[key] for key in keys]
+    query = sa.select(table).order_by(*columns).limit(_BATCH)
+    rows = connection.execute(query).all()
+    while rows:
+        yield rows
+        last = tuple(getattr(rows[-1], key) for key in keys)
+        rows = connection.execute(query.where(sa.tuple_(*columns) > last)).all()
+
+
+def _update(table: sa.TableClause, column: str, *keys: str) -> sa.Update:
+    """`column` = :_new where each of `keys` = :_KEY."""
+    same = [table.c[key] == sa.bindparam(f"_{key}") for key in keys]
+    return sa.update(table).where(*same).values({column: sa.bindparam("_new")})
