@@ -27,7 +27,16 @@ LABEL = "builder-framework.inputs"
 COMPAT = REPOSITORY / "compat" / "http-parser"
 LOCK = REPOSITORY / "requirements.lock"
 #: What the executor shares with the framework (and what the Dockerfile copies).
-SHARED = ("__init__", "protocol", "codec", "redact", "errors", "validate", "recordio")
+SHARED = (
+    "__init__",
+    "codec",
+    "errors",
+    "protocol",
+    "recipe",
+    "recordio",
+    "redact",
+    "validate",
+)
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
 
 
