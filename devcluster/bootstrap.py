@@ -4,7 +4,7 @@ Run as a script (``python3 devcluster/bootstrap.py``), before anything is instal
 the standard library, nothing of this package, and parses on old Pythons so that it can still say
 what is wrong. Run again on a prepared machine it changes nothing and takes a fraction of a second.
 
-It never starts a service of the machine: packages that bring one (docker.io, docker-registry) are
+It never starts a service of the machine: packages that bring one (docker.io, openssh-server) are
 installed under a ``policy-rc.d`` that forbids it, and stay disabled.
 """
 
@@ -39,6 +39,8 @@ UNITS = (
     "containerd.service",
     "docker-registry.service",
     "postgresql.service",
+    "ssh.service",
+    "ssh.socket",
 )
 #: Read by Debian's postgresql-common, which else makes a database cluster of the machine's own.
 CREATECLUSTER = Path("/etc/postgresql-common/createcluster.conf")
@@ -128,6 +130,10 @@ REQUIREMENTS: tuple[tuple[str, Callable[[], bool]], ...] = (
     ("python3-venv", lambda: importlib.util.find_spec("ensurepip") is not None),
     ("ca-certificates", file("/etc/ssl/certs/ca-certificates.crt")),
     ("git", command("git")),
+    ("git-lfs", command("git-lfs")),
+    ("openssh-server", command("sshd")),
+    ("openssh-client", command("ssh-keygen")),
+    ("openssl", command("openssl")),
     ("docker.io", lambda: has_command("dockerd") and has_command("docker")),
     ("containerd", command("containerd")),
     ("runc", command("runc")),

@@ -8,14 +8,15 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import executor_image, httpclient, libmesos, samples
+from devcluster.authority import Authority
 from devcluster.config import ClusterConfig, Secrets, alone_with_the_cache
-from devcluster.daemon import Daemon, wait_until
+from devcluster.daemon import Daemon, Service, wait_until
 from devcluster.engine import Engine, find_program
 from devcluster.errors import ClusterError
 from devcluster.git import GitServer
@@ -39,7 +40,10 @@ class Part:
 
 
 class Cluster:
-    """A Mesos master, two agents, an engine, a registry and a git server on their own bridge."""
+    """A Mesos master, two agents, an engine, a registry and a git server on their own bridge.
+
+    `second_registry` has another user, and TLS by an authority of the cluster's own.
+    """
 
     def __init__(self, config: ClusterConfig) -> None:
         self.config = config
@@ -47,6 +51,13 @@ class Cluster:
         self.bridge = Bridge(config)
         self.engine = Engine(config)
         self.registry = Registry(config, self.secrets.registry)
+        self.second_registry = Registry(
+            config,
+            self.secrets.second_registry,
+            name="registry2",
+            port=config.ports.registry2,
+            authority=Authority(config.state_dir / "authority"),
+        )
         self.git = GitServer(config, self.secrets.git)
         self.master = Master(config)
         ports = (config.ports.agent1, config.ports.agent2)
@@ -111,7 +122,9 @@ class Cluster:
             (self.engine.containerd, "-"),
             (self.engine.dockerd, self.engine.docker_host),
             (self.registry.daemon, self.registry.address),
+            (self.second_registry.daemon, self.second_registry.address),
             (self.git.daemon, self.git.url),
+            (self.git.ssh.daemon, self.git.ssh.url),
         ]
         if self.is_embedded:
             rows += [(each.daemon, each.address) for each in (self.master, *self.agents)]
@@ -133,10 +146,7 @@ class Cluster:
             progress(f"engine is up on {self.engine.docker_host}")
 
         def services() -> None:
-            self.registry.spawn()
-            self.git.spawn()
-            self.registry.wait_ready()
-            self.git.wait_ready()
+            _start((self.registry, self.second_registry, self.git, self.git.ssh))
             samples.provide_repositories(self.git, self.base_image)
             progress(f"registry is up on {self.registry.address}, git server on {self.git.url}")
 
@@ -180,9 +190,10 @@ class Cluster:
     def _stop_all(self, progress: Progress) -> None:
         progress("removing containers")
         self.engine.remove_containers()
-        progress("ending agents, master, registry and git server")
+        progress("ending agents, master, registries and git servers")
         daemons = [*(agent.daemon for agent in self.agents), self.master.daemon]
-        daemons += [self.registry.daemon, self.git.daemon]
+        daemons += [self.registry.daemon, self.second_registry.daemon]
+        daemons += [self.git.daemon, self.git.ssh.daemon]
         _together([daemon.stop for daemon in daemons])
         progress("ending the engine")
         self.engine.stop()
@@ -193,7 +204,9 @@ class Cluster:
         ports = self.config.ports
         wanted = [
             (self.registry.daemon, "registry", ports.registry),
+            (self.second_registry.daemon, "registry2", ports.registry2),
             (self.git.daemon, "git", ports.git),
+            (self.git.ssh.daemon, "ssh", ports.ssh),
         ]
         if self.is_embedded:
             wanted += [
@@ -271,6 +284,14 @@ def leftover_mounts(*directories: Path) -> list[str]:
         if any(Path(target).is_relative_to(directory) for directory in directories):
             found.append(target)
     return sorted(found, key=len, reverse=True)
+
+
+def _start(services: Sequence[Service]) -> None:
+    """Starts all of them, then waits for each."""
+    for service in services:
+        service.spawn()
+    for service in services:
+        service.wait_ready()
 
 
 def _together(actions: list[Callable[[], None]]) -> None:

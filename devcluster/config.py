@@ -40,6 +40,8 @@ class Ports:
     agent2: int = 5052
     registry: int = 5001
     git: int = 8090
+    ssh: int = 8022
+    registry2: int = 5002
     http: int = 8080
 
     @classmethod
@@ -68,25 +70,27 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The users of one cluster's API, registry and private git repository."""
+    """The users of one cluster's API, registries and private git repository."""
 
     api: Credentials
     registry: Credentials
     git: Credentials
+    second_registry: Credentials
 
     @classmethod
     def of(cls, state_dir: Path) -> Secrets:
         """Reads the state directory's secrets, making them the first time."""
         path = state_dir / "secrets.json"
-        if not path.exists():
-            state_dir.mkdir(parents=True, exist_ok=True)
-            made = {name: secrets.token_urlsafe(18) for name in ("api", "registry", "git")}
-            write_private(path, json.dumps(made))
-        kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        names = ("api", "registry", "git", "second_registry")
+        if missing := [name for name in names if name not in kept]:
+            kept |= {name: secrets.token_urlsafe(18) for name in missing}
+            write_private(path, json.dumps(kept))
         return cls(
             api=Credentials("builder", kept["api"]),
             registry=Credentials("pusher", kept["registry"]),
             git=Credentials("cloner", kept["git"]),
+            second_registry=Credentials("mirror", kept["second_registry"]),
         )
 
 

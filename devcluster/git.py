@@ -1,4 +1,4 @@
-"""The cluster's Git repositories: made and committed to here, served by `gitd`."""
+"""The cluster's Git repositories: made and committed to here, served by `gitd` and `ssh`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import httpclient
+from devcluster import httpclient, lfs
 from devcluster.config import REPOSITORY, ClusterConfig, Credentials, locked, write_private
 from devcluster.daemon import Daemon, Service
 from devcluster.errors import ClusterError
 from devcluster.gitd import PRIVATE_MARK
+from devcluster.ssh import SshServer, SshSite
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 BRANCH = "main"
@@ -30,8 +32,29 @@ AUTHOR = {
 }
 
 
+@dataclass(frozen=True)
+class LfsFile:
+    """A file whose content is a Git LFS object; the commit has its pointer."""
+
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Submodule:
+    """A commit of another repository in place of a file; `url` may be relative, as in git's own."""
+
+    url: str
+    commit: str
+
+
+Files = Mapping[str, str | bytes | LfsFile | Submodule]
+
+
 class GitServer(Service):
-    """The HTTP git server: its process, its user, and the repositories behind it."""
+    """The HTTP git server: its process, its user, and the repositories behind it.
+
+    `ssh`: the same repositories over SSH, a process of its own.
+    """
 
     def __init__(self, config: ClusterConfig, credentials: Credentials) -> None:
         self._config = config
@@ -46,6 +69,9 @@ class GitServer(Service):
             env={"PYTHONPATH": str(REPOSITORY)},
             is_ready=lambda: httpclient.status_of(self.url) == 404,
         )
+        site = SshSite(config.address, config.ports.ssh, self._root, self.url, credentials)
+        directory = config.state_dir / "ssh"
+        self.ssh = SshServer(site, directory, config.run_dir, config.log_dir / "ssh.log")
 
     @property
     def url(self) -> str:
@@ -59,6 +85,16 @@ class GitServer(Service):
     @property
     def password(self) -> str:
         return self._credentials.password
+
+    @property
+    def ssh_key(self) -> str:
+        """The private key that the SSH server lets in."""
+        return self.ssh.key
+
+    @property
+    def known_hosts(self) -> str:
+        """The SSH server's line of a known_hosts file."""
+        return self.ssh.known_hosts
 
     def spawn(self) -> None:
         """Starts the process; returns at once."""
@@ -78,9 +114,11 @@ class GitServer(Service):
         middle = f"slow/{pause:g}/" if pause else ""
         return f"{self.url}/{middle}{name.removesuffix('.git')}.git"
 
-    def create_repository(
-        self, name: str, files: Mapping[str, str | bytes], *, private: bool = False
-    ) -> str:
+    def ssh_url(self, name: str) -> str:
+        """The URL to clone `name` from over SSH, with `ssh_key`."""
+        return f"{self.ssh.url}/{name.removesuffix('.git')}.git"
+
+    def create_repository(self, name: str, files: Files, *, private: bool = False) -> str:
         """Makes (or makes anew) a repository with one commit of `files`; returns its clone URL."""
         path = self._path(name)
         if not path.exists():
@@ -102,7 +140,7 @@ class GitServer(Service):
     def commit(
         self,
         name: str,
-        files: Mapping[str, str | bytes],
+        files: Files,
         *,
         branch: str = BRANCH,
         tag: str | None = None,
@@ -122,6 +160,10 @@ class GitServer(Service):
                 self._git(path, "update-ref", f"refs/tags/{tag}", commit)
         return commit
 
+    def create_ref(self, name: str, ref: str, commit: str) -> None:
+        """Lets a full ref, like a host's ``refs/merge-requests/1/head``, name a commit."""
+        self._git(self._path(name), "update-ref", ref, commit)
+
     def head(self, name: str, ref: str = BRANCH) -> str:
         """The commit that a branch or tag names."""
         commit = self._resolve(self._path(name), ref)
@@ -138,18 +180,26 @@ class GitServer(Service):
         done = subprocess.run(argv, env=_environment(), capture_output=True, text=True, check=False)
         return done.stdout if done.returncode == 0 else None
 
-    def _write_tree(self, path: Path, parent: str | None, files: Mapping[str, str | bytes]) -> str:
+    def _write_tree(self, path: Path, parent: str | None, files: Files) -> str:
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
             if parent:
                 self._git(path, "read-tree", parent, env=index)
-            for name, content in files.items():
-                data = content.encode() if isinstance(content, str) else content
-                blob = self._git(path, "hash-object", "-w", "--stdin", stdin=data).strip()
-                mode = "100755" if data.startswith(b"#!") else "100644"
-                entry = f"{mode},{blob},{name}"
+            for name, content in {**_companions(files), **files}.items():
+                mode, identity = self._entry(path, content)
+                entry = f"{mode},{identity},{name}"
                 self._git(path, "update-index", "--add", "--cacheinfo", entry, env=index)
             return self._git(path, "write-tree", env=index).strip()
+
+    def _entry(self, path: Path, content: str | bytes | LfsFile | Submodule) -> tuple[str, str]:
+        """Mode and object of a tree's entry; the object is stored."""
+        if isinstance(content, Submodule):
+            return "160000", content.commit
+        if isinstance(content, LfsFile):
+            content = lfs.store(path, content.content)
+        data = content.encode() if isinstance(content, str) else content
+        blob = self._git(path, "hash-object", "-w", "--stdin", stdin=data).strip()
+        return ("100755" if data.startswith(b"#!") else "100644"), blob
 
     def _resolve(self, path: Path, ref: str) -> str | None:
         argv = ["git", "-C", str(path), "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}"]
@@ -176,11 +226,28 @@ class GitServer(Service):
             env={**_environment(), **(env or {})},
             capture_output=True,
             check=False,
+            umask=0o022,  # the SSH server's user reads what is written here
         )
         if done.returncode:
             error = done.stderr.decode(errors="replace").strip()
             raise ClusterError(f"`git {arguments[0]}` failed: {error}")
         return done.stdout.decode()
+
+
+def _companions(files: Files) -> dict[str, str]:
+    """What git and git-lfs would have written beside these: .gitmodules and .gitattributes."""
+    modules = [
+        f'[submodule "{name}"]\n\tpath = {name}\n\turl = {content.url}\n'
+        for name, content in files.items()
+        if isinstance(content, Submodule)
+    ]
+    attributes = [
+        f"{name} filter=lfs diff=lfs merge=lfs -text\n"
+        for name, content in files.items()
+        if isinstance(content, LfsFile)
+    ]
+    found = {".gitmodules": "".join(modules), ".gitattributes": "".join(attributes)}
+    return {name: text for name, text in found.items() if text}
 
 
 def _environment() -> dict[str, str]:

@@ -3,8 +3,9 @@
 Serves the bare repositories below one directory, read-only, through ``git http-backend``.
 Repositories with a file ``devcluster-private`` in them ask for a user and a password. A path
 ``/slow/SECONDS/NAME.git/...`` is the same repository with a pause before the pack is sent, so that
-a test can act while a clone is under way. Paths are taken apart here and put together again from
-checked names: nothing of the request reaches a file name unchecked.
+a test can act while a clone is under way. `info/lfs` beneath a repository has its Git LFS objects.
+Paths are taken apart here and put together again from checked names: nothing of the request reaches
+a file name unchecked.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
+
+from devcluster import lfs
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.git")
 PRIVATE_MARK = "devcluster-private"
@@ -49,9 +52,14 @@ def parse_path(path: str) -> Target | None:
         pause = min(float(parts[1]), LONGEST_PAUSE)
         parts = parts[2:]
     name, endpoint = (parts[0], "/".join(parts[1:])) if parts else ("", "")
-    if not NAME.fullmatch(name) or endpoint not in ("info/refs", SERVICE):
-        return None
-    return Target(name, endpoint, pause)
+    known = endpoint in ("info/refs", SERVICE, lfs.BATCH) or _object_id(endpoint)
+    return Target(name, endpoint, pause) if NAME.fullmatch(name) and known else None
+
+
+def _object_id(endpoint: str) -> str | None:
+    """The id in `info/lfs/objects/ID`."""
+    folder, _, oid = endpoint.rpartition("/")
+    return oid if folder == lfs.OBJECTS and lfs.OID.fullmatch(oid) else None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -63,6 +71,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         target = parse_path(url.path)
+        if target is not None and (oid := _object_id(target.endpoint)):
+            return self._send_object(target, oid)
         if target is None or target.endpoint != "info/refs":
             return self._refuse(404, "no such repository")
         # Without the service parameter this is the "dumb" protocol, which is not served.
@@ -77,16 +87,53 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             self.close_connection = True
             return self._refuse(400, str(error))
+        if target is not None and target.endpoint == lfs.BATCH:
+            return self._answer_batch(target, body)
         if target is None or target.endpoint != SERVICE:
             return self._refuse(404, "no such repository")
         return self._serve(target, body, "")
 
-    def _serve(self, target: Target, body: bytes, query: str) -> None:
+    def _open(self, target: Target) -> Path | None:
+        """The repository's directory; None when the request has been refused."""
         repository = self.server.root / target.repository
         if not (repository / "HEAD").is_file():
-            return self._refuse(404, "no such repository")
+            self._refuse(404, "no such repository")
+            return None
         if (repository / PRIVATE_MARK).exists() and not self._is_authorized():
-            return self._refuse(401, "user and password, please")
+            self._refuse(401, "user and password, please")
+            return None
+        return repository
+
+    def _answer_batch(self, target: Target, body: bytes) -> None:
+        repository = self._open(target)
+        if repository is None:
+            return None
+        place = urlsplit(self.path).path.removesuffix("/batch")
+        base = f"http://{self.headers.get('Host', '')}{place}"
+        answer = lfs.batch(repository, body, base, self.headers.get("Authorization"))
+        if answer is None:
+            return self._refuse(422, "only downloads with the basic transfer are served here")
+        return self._send(lfs.MEDIA_TYPE, answer)
+
+    def _send_object(self, target: Target, oid: str) -> None:
+        repository = self._open(target)
+        if repository is None:
+            return None
+        path = lfs.find(repository, oid)
+        if path is None:
+            return self._refuse(404, "no such object")
+        return self._send("application/octet-stream", path.read_bytes())
+
+    def _send(self, media_type: str, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _serve(self, target: Target, body: bytes, query: str) -> None:
+        if self._open(target) is None:
+            return
         if target.pause and self._asks_for_pack(body):
             time.sleep(target.pause)
         environment = {

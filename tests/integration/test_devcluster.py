@@ -13,7 +13,9 @@ import pytest
 from devcluster import Cluster, ClusterConfig, ClusterError, Ports, httpclient
 from devcluster.cluster import leftover_mounts
 from devcluster.config import Credentials
-from devcluster.daemon import wait_until
+from devcluster.daemon import start_time, wait_until
+from devcluster.git import Files, LfsFile, Submodule
+from devcluster.ssh import make_key
 
 pytestmark = pytest.mark.integration
 
@@ -166,6 +168,152 @@ def test_a_slow_clone_url_holds_the_pack_back(cluster: Cluster, tmp_path: Path) 
     assert clone(cluster.git.clone_url("app", pause=0.2), tmp_path / "soon").returncode == 0
 
 
+def ssh_options(folder: Path, key: str, known_hosts: str) -> str:
+    """A GIT_SSH_COMMAND that uses this key and trusts these hosts only."""
+    (folder / "key").write_text(key)
+    (folder / "key").chmod(0o600)
+    (folder / "known_hosts").write_text(known_hosts)
+    return (
+        f"ssh -F /dev/null -oBatchMode=yes -oIdentitiesOnly=yes -oIdentityAgent=none "
+        f"-oStrictHostKeyChecking=yes -oUserKnownHostsFile={folder}/known_hosts -i {folder}/key"
+    )
+
+
+def clone_over_ssh(cluster: Cluster, folder: Path, ssh: str, target: str = "out") -> str:
+    """Clones the private sample with this ssh; what git says when it cannot, else nothing."""
+    done = subprocess.run(
+        ["git", "clone", "--quiet", cluster.git.ssh_url("private"), str(folder / target)],
+        env={**os.environ, "GIT_SSH_COMMAND": ssh},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr if done.returncode else ""
+
+
+def test_the_repositories_are_there_over_ssh(cluster: Cluster, tmp_path: Path) -> None:
+    """For the cluster's key only; the server proves itself with the known host key."""
+    right = ssh_options(tmp_path, cluster.git.ssh_key, cluster.git.known_hosts)
+    assert clone_over_ssh(cluster, tmp_path, right) == ""
+    assert (tmp_path / "out" / "Dockerfile").exists()
+    other = tmp_path / "other"
+    other.mkdir()
+    make_key(other / "new")
+    stranger = ssh_options(other, (other / "new").read_text(), cluster.git.known_hosts)
+    assert "Permission denied" in clone_over_ssh(cluster, other, stranger)
+    unknown = ssh_options(other, cluster.git.ssh_key, "")
+    assert "Host key verification failed" in clone_over_ssh(cluster, other, unknown)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "id",
+        "git-receive-pack '/app.git'",
+        "git-upload-pack '/../secrets.json'",
+        "git-upload-pack /app.git; id",
+        "git-upload-pack $(id)",
+        "git-lfs-authenticate app.git upload",
+    ],
+)
+def test_the_ssh_server_runs_nothing_but_fetches(
+    cluster: Cluster, tmp_path: Path, command: str
+) -> None:
+    ssh = ssh_options(tmp_path, cluster.git.ssh_key, cluster.git.known_hosts)
+    port = str(cluster.config.ports.ssh)
+    done = subprocess.run(
+        [*ssh.split(), "-p", port, f"{cluster.git.ssh.user}@{cluster.address}", command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "only git fetch" in done.stderr
+
+
+@pytest.mark.parametrize("way", ["http", "http with a password", "ssh"])
+def test_lfs_objects_come_over_http_and_ssh(cluster: Cluster, tmp_path: Path, way: str) -> None:
+    """git-lfs itself fetches them, from a private repository with its login."""
+    content = bytes(range(256)) * 4
+    private = way != "http"
+    files: Files = {"big.bin": LfsFile(content), "small.txt": "small\n"}
+    url = cluster.git.create_repository("with-lfs", files, private=private)
+    if way == "http with a password":
+        login = f"{cluster.git.username}:{cluster.git.password}"
+        url = url.replace("http://", f"http://{login}@")
+    if way == "ssh":
+        url = cluster.git.ssh_url("with-lfs")
+    ssh = ssh_options(tmp_path, cluster.git.ssh_key, cluster.git.known_hosts)
+    lfs = ["-c", "filter.lfs.process=git-lfs filter-process", "-c", "filter.lfs.required=true"]
+    subprocess.run(
+        ["git", *lfs, "clone", "--quiet", url, str(tmp_path / "out")],
+        env={**os.environ, "GIT_SSH_COMMAND": ssh, "GIT_TERMINAL_PROMPT": "0"},
+        check=True,
+    )
+    assert (tmp_path / "out" / "big.bin").read_bytes() == content
+    pointer = cluster.git.read("with-lfs", "big.bin")
+    assert pointer is not None
+    assert "size 1024" in pointer
+
+
+def test_lfs_objects_are_as_private_as_their_repository(cluster: Cluster) -> None:
+    git = cluster.git
+    git.create_repository("with-lfs", {"big.bin": LfsFile(b"big")}, private=True)
+    pointer = git.read("with-lfs", "big.bin") or ""
+    oid = pointer.partition("sha256:")[2].split()[0]
+    asked = {"operation": "download", "objects": [{"oid": oid, "size": 3}]}
+    batch = f"{git.url}/with-lfs.git/info/lfs/objects/batch"
+    place = f"{git.url}/with-lfs.git/info/lfs/objects/{oid}"
+    user = Credentials(git.username, git.password)
+    assert httpclient.status_of(batch, sent=asked) == 401
+    assert httpclient.status_of(batch, user, sent=asked) == 200
+    assert httpclient.status_of(batch, user, sent={**asked, "operation": "upload"}) == 422
+    assert httpclient.status_of(place) == 401
+    assert httpclient.get(place, user) == b"big"
+
+
+def test_refs_of_merge_and_pull_requests_can_be_made(cluster: Cluster, tmp_path: Path) -> None:
+    url = cluster.git.create_repository("with-requests", {"one.txt": "1\n"})
+    commit = cluster.git.commit("with-requests", {"two.txt": "2\n"}, branch="theirs")
+    refs = ("refs/merge-requests/1/head", "refs/pull/2/head")
+    for ref in refs:
+        cluster.git.create_ref("with-requests", ref, commit)
+    assert clone(url, tmp_path / "out").returncode == 0
+    for ref in refs:
+        assert cluster.git.head("with-requests", ref) == commit
+        fetch = ["git", "-C", str(tmp_path / "out"), "fetch", "--quiet", "origin", ref]
+        subprocess.run(fetch, check=True)
+
+
+def test_submodules_can_be_committed(cluster: Cluster, tmp_path: Path) -> None:
+    """With a URL relative to the repository's own, and with a whole one."""
+    git = cluster.git
+    library = git.create_repository("a-library", {"lib.txt": "library\n"})
+    commit = git.head("a-library")
+    files = {
+        "near": Submodule("../a-library.git", commit),
+        "deep/far": Submodule(library, commit),
+    }
+    url = git.create_repository("with-submodules", files)
+    argv = ["git", "clone", "--quiet", "--recurse-submodules", url, str(tmp_path / "out")]
+    subprocess.run(argv, check=True, capture_output=True)
+    for name in files:
+        assert (tmp_path / "out" / name / "lib.txt").read_text() == "library\n"
+
+
+def test_the_second_registry_has_a_user_and_an_authority_of_its_own(cluster: Cluster) -> None:
+    second = cluster.second_registry
+    url = f"{second.url}/v2/"
+    user = Credentials(second.username, second.password)
+    assert httpclient.status_of(url, user) is None, "an authority that nobody trusts"
+    assert httpclient.status_of(url, ca_file=second.ca_file) == 401
+    assert httpclient.status_of(url, cluster.secrets.registry, ca_file=second.ca_file) == 401
+    assert httpclient.status_of(url, user, ca_file=second.ca_file) == 200
+    assert second.tags("nothing") == []
+
+
 def test_the_registry_wants_its_password(cluster: Cluster) -> None:
     registry = cluster.registry
     url = f"http://{registry.address}/v2/"
@@ -253,8 +401,9 @@ def test_down_leaves_no_process_mount_link_or_rule(small_cluster: Cluster) -> No
     other = small_cluster
     other.bridge.up()
     other.engine.start()
-    other.registry.start()
-    other.git.start()
+    for service in (other.registry, other.second_registry, other.git, other.git.ssh):
+        service.start()
+    pids = [part.pid for part in other.parts() if part.pid is not None]
     archive = other.config.state_dir / "image.tar"
     subprocess.run(["tar", "-cf", str(archive), "-C", "/", "bin/busybox"], check=True)
     other.engine.docker("import", str(archive), "sleeper")
@@ -263,6 +412,7 @@ def test_down_leaves_no_process_mount_link_or_rule(small_cluster: Cluster) -> No
     other.down()
     assert other.config.bridge not in links()
     assert not other.bridge.rules()
+    assert not [pid for pid in pids if start_time(pid) is not None]
     assert not leftover_mounts(other.config.state_dir, other.config.run_dir)
     assert not processes_naming(str(other.config.run_dir))
     assert not processes_naming(str(other.config.state_dir))
