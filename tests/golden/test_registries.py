@@ -99,7 +99,14 @@ def test_base_images_have_logins_of_their_own(repository: Golden, cluster: Clust
     """From a registry that the image is not pushed to; and a login for pushing is none for it."""
     url = repository.create("RUN echo from there > /there")
     base = f"{cluster.second_registry.address}/{repository.name}"
-    own: dict[str, Any] = {"registries": [login(cluster)]}
+    first = cluster.registry
+    to_first = {
+        "registry": first.address,
+        "username": first.username,
+        "password": first.password,
+        "use": "pull",
+    }
+    own: dict[str, Any] = {"registries": [login(cluster), to_first]}
     framework = repository.framework
     framework.succeeded(framework.submit(url, "unused:1", images=[f"{base}:1"], **own))
     other = cluster.git.create_repository(
