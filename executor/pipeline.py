@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from builder_framework import validate
 from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import BuildSpec, Outcome, Phase, Reason, Report
+from builder_framework.recipe import GitSource
 from builder_framework.validate import ImageReference
+from executor import git_check
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.engine import Engine, Engines
 from executor.failure import BuildFailure
@@ -59,8 +61,7 @@ class Plan:
     repository before it has its final ones.
     """
 
-    url: str
-    ref: str | None
+    git: GitSource
     context: str
     dockerfile: str
     target: str | None
@@ -83,10 +84,7 @@ def check(spec: BuildSpec) -> Plan:
         staging = tuple(dict.fromkeys(_tagged(image, tag) for image in images))
         if taken := [str(image) for image in staging if image in images]:
             _wrong(f"{taken[0]} is asked for as a result; builds are staged there")
-    with _field("source.git.url"):
-        url = validate.git_url(spec.source.git.url, spec.git_protocols)
-    with _field("source.git.ref"):
-        ref = None if spec.source.git.ref is None else validate.git_ref(spec.source.git.ref)
+    git = git_check.check(spec.source.git, spec.git_protocols)
     with _field("context"):
         context = validate.relative_path(spec.recipe.context, allow_root=True)
     with _field("dockerfile"):
@@ -104,7 +102,7 @@ def check(spec: BuildSpec) -> Plan:
     with _field("timeout"):
         if not spec.timeout > 0:
             _wrong("the timeout is not a positive number of seconds")
-    return Plan(url, ref, context, file, target, images, local, staging)
+    return Plan(git, context, file, target, images, local, staging)
 
 
 def _tagged(image: ImageReference, tag: str) -> ImageReference:
@@ -178,10 +176,11 @@ class Pipeline:
                 with self._phase(Phase.PUSHING, "Publishing what is in the registry already"):
                     return self._publish(publisher, found)
             self.log.line("The registry does not have it (any more): building anew")
-        reach = [*(image.registry for image in plan.images), plan.url]
+        hosts = [login.host for login in plan.git.logins]
+        reach = [*(image.registry for image in plan.images), plan.git.url, *hosts]
         # The engine starts while the sources come.
         with self.engines.use(self.spec.engine, reach) as engine:
-            with self._phase(Phase.CLONING, f"Cloning {plan.url} ({plan.ref or 'HEAD'})"):
+            with self._phase(Phase.CLONING, f"Cloning {plan.git.url} ({plan.git.ref or 'HEAD'})"):
                 checkout = self._clone(plan)
             with self._phase(Phase.BUILDING, f"Building {', '.join(map(str, plan.images))}"):
                 self._image(plan, checkout, engine)
@@ -234,7 +233,7 @@ class Pipeline:
 
     def _clone(self, plan: Plan) -> Checkout:
         git = Git(
-            replace(self.spec.source.git, url=plan.url, ref=plan.ref),
+            plan.git,
             self.spec.git_protocols,
             self.workspace,
             self.log,
@@ -259,7 +258,7 @@ class Pipeline:
             # The commit's time, not ours: the same commit then gives the same digest again.
             {
                 CREATED: checkout.committed,
-                SOURCE: plan.url,
+                SOURCE: plan.git.url,
                 **self.spec.labels,
                 REVISION: checkout.commit,
             },
