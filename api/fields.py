@@ -13,7 +13,7 @@ from annotated_types import Len
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from builder_framework import validate, validate_options
+from builder_framework import validate, validate_git, validate_options
 from builder_framework.domain import offers
 from builder_framework.errors import InvalidValueError
 from builder_framework.ports import RequestPolicy
@@ -33,6 +33,7 @@ MAX_HOSTS = 50
 MAX_CACHES = 10
 MAX_PLATFORMS = 10
 MAX_REGISTRIES = 20
+MAX_LOGINS = 20
 MIN_CPUS = 0.01
 """What Mesos itself calls the least (`MIN_CPUS`, src/slave/constants.hpp)."""
 MIN_MEM = 32.0
@@ -102,11 +103,13 @@ Text = Annotated[str, checked(validate.text_value)]
 LabelKey = Annotated[str, checked(validate.label_key)]
 MountId = Annotated[str, checked(validate_options.mount_id)]
 SecretText = Annotated[str, checked(validate_options.secret_value)]
-PrivateKey = Annotated[str, checked(validate_options.private_key)]
 HostName = Annotated[str, checked(validate_options.host_name)]
 Address = Annotated[str, checked(validate_options.ip_address)]
 Platform = Annotated[str, checked(validate_options.platform)]
 RegistryName = Annotated[str, checked(validate_options.registry)]
+PrivateKey = Annotated[str, checked(validate_git.private_key)]
+KnownHosts = Annotated[str, checked(validate_git.known_hosts)]
+GitHost = Annotated[str, checked(validate_git.login_host)]
 ConstraintRow = Annotated[list[str], Len(3, 3), AfterValidator(_constraint)]
 
 

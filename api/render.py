@@ -13,8 +13,8 @@ from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
 from builder_framework.domain.states import State
 from builder_framework.ports import BuildView, DeliveryView, Waiting
 from builder_framework.protocol import FailedStep
-from builder_framework.recipe import Output, Recipe, RegistryAuth
-from builder_framework.redact import MASK, Secret
+from builder_framework.recipe import GitSource, Output, Recipe, RegistryAuth
+from builder_framework.redact import MASK, Redactor, Secret
 
 Json = dict[str, Any]
 Redact = Callable[[str], str]
@@ -68,14 +68,7 @@ def request(asked: BuildRequest) -> Json:
     redactor = asked.redactor()
     redact = redactor.text
     return {
-        "source": {
-            "git": {
-                "url": redactor.git_url(asked.source.git.url),
-                "ref": _text(asked.source.git.ref, redact),
-                "username": _text(asked.source.git.username, redact),
-                "password": _mask(asked.source.git.password),
-            }
-        },
+        "source": {"git": _git(asked.source.git, redactor)},
         **_recipe(asked.recipe, redact),
         "images": [redact(image) for image in asked.images],
         **_output(asked.output, redact),
@@ -144,6 +137,31 @@ def _output(output: Output, redact: Redact) -> Json:
 
 def _texts(texts: Mapping[str, str], redact: Redact) -> dict[str, str]:
     return {redact(key): redact(value) for key, value in texts.items()}
+
+
+def _git(source: GitSource, redactor: Redactor) -> Json:
+    redact = redactor.text
+    return {
+        "url": redactor.git_url(source.url),
+        "ref": _text(source.ref, redact),
+        "username": _text(source.username, redact),
+        "password": _mask(source.password),
+        "ssh_key": _mask(source.ssh_key),
+        "known_hosts": _text(source.known_hosts, redact),
+        "depth": source.depth,
+        "submodules": source.submodules,
+        "lfs": source.lfs,
+        "keep_git_dir": source.keep_git_dir,
+        "logins": [
+            {
+                "host": redact(login.host),
+                "username": _text(login.username, redact),
+                "password": _mask(login.password),
+                "ssh_key": _mask(login.ssh_key),
+            }
+            for login in source.logins
+        ],
+    }
 
 
 def delivery(view: DeliveryView) -> Json:

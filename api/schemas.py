@@ -34,8 +34,6 @@ from api.fields import (
     Body,
     ConstraintRow,
     Image,
-    Password,
-    Username,
     checked,
     fail,
     policy_of,
@@ -50,47 +48,13 @@ from api.recipe_fields import (
     RegistryAuthBody,
     RegistryBody,
 )
-from builder_framework import validate, validate_options
+from api.source_fields import GitBody, GitLoginBody, SourceBody
+from builder_framework import validate_options
 from builder_framework.domain import endpoints
 from builder_framework.domain.model import BuildRequest, Constraint, Resources, Supersede
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
-from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
-
-
-class GitBody(Body):
-    """`source.git`."""
-
-    url: str
-    ref: Annotated[str, checked(validate.git_ref)] | None = None
-    username: Username | None = None
-    password: Password | None = None
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str, info: ValidationInfo) -> str:
-        try:
-            return validate.git_url(value, policy_of(info).git_protocols)
-        except InvalidValueError as error:
-            fail(error.message)
-
-    @field_validator("password")
-    @classmethod
-    def _with_username(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if "username" in info.data and (info.data["username"] is None) is not (value is None):
-            missing = "username" if value is not None else "password"
-            fail(f"username and password go together: {missing} is missing")
-        url = info.data.get("url")
-        if value is not None and url is not None and not url.startswith(("https://", "http://")):
-            fail("a user and password are for git over https only")
-        return value
-
-
-class SourceBody(Body):
-    """`source`."""
-
-    git: GitBody
 
 
 class ResourcesBody(Body):
@@ -156,17 +120,10 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
 
     def to_request(self, policy: RequestPolicy) -> BuildRequest:
         """The domain's request, with the operator's defaults where nothing was said."""
-        git, asked = self.source.git, self.resources
+        asked = self.resources
         default = policy.default_resources
         return BuildRequest(
-            source=Source(
-                GitSource(
-                    git.url,
-                    git.ref,
-                    git.username,
-                    None if git.password is None else Secret(git.password),
-                )
-            ),
+            source=self.source.to_source(),
             images=tuple(self.images),
             timeout=_or(self.timeout, policy.default_timeout),
             queue_ttl=_or(self.queue_ttl, policy.default_queue_ttl),
@@ -261,8 +218,9 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     (): BuildBody,
     ("source",): SourceBody,
     ("source", "git"): GitBody,
+    ("source", "git", "logins", "[]"): GitLoginBody,
     ("registry_auth",): RegistryAuthBody,
-    ("registries",): RegistryBody,
+    ("registries", "[]"): RegistryBody,
     ("resources",): ResourcesBody,
 }
 
@@ -275,6 +233,10 @@ _SYNONYMS = {
     "commit": "ref",
     "token": "password",
     "user": "username",
+    "key": "ssh_key",
+    "private_key": "ssh_key",
+    "recursive": "submodules",
+    "recurse_submodules": "submodules",
     "buildargs": "build_args",
     "args": "build_args",
     "memory": "mem",
@@ -294,8 +256,8 @@ _SYNONYMS = {
 
 
 def _did_you_mean(location: tuple[str | int, ...]) -> str:
-    # Of a list's entry the number does not matter.
-    parent, name = tuple(p for p in location[:-1] if isinstance(p, str)), str(location[-1])
+    parent = tuple("[]" if isinstance(part, int) else part for part in location[:-1])
+    name = str(location[-1])
     model = _MODELS.get(parent)
     if model is None:
         return ""

@@ -6,7 +6,6 @@ that never repeats the value.
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import re
 
@@ -27,9 +26,6 @@ _HOST_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*", re.ASCII)
 # github.com/containerd/platforms: os/arch or os/arch/variant, in lower case.
 _PLATFORM = re.compile(r"[a-z0-9_]+/[a-z0-9_]+(?:/[a-z0-9_.]+)?", re.ASCII)
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN (?P<kind>[A-Z0-9 ]*PRIVATE KEY)-----\s.*\S\s*-----END (?P=kind)-----", re.DOTALL
-)
 _DOMAIN = re.compile(r"[a-z0-9]{1,64}")
 _SECONDS = re.compile(r"0|[1-9][0-9]{0,11}")
 
@@ -54,39 +50,6 @@ def secret_value(text: str) -> str:
     if size > MAX_SECRET_BYTES:
         raise InvalidValueError(f"the value is over {MAX_SECRET_BYTES} bytes")
     return text
-
-
-def private_key(text: str) -> str:
-    """A private key as `ssh-keygen` writes it, without a passphrase; it ends with a newline."""
-    text = secret_value(text).replace("\r\n", "\n").strip() + "\n"
-    found = _PRIVATE_KEY.fullmatch(text.strip())
-    if found is None:
-        raise InvalidValueError(
-            "it is no private key: give the whole text from '-----BEGIN ... PRIVATE KEY-----' to "
-            "'-----END ... PRIVATE KEY-----'"
-        )
-    if _is_encrypted(text, found["kind"]):
-        raise InvalidValueError(
-            "the private key has a passphrase: give one without (ssh-keygen -p -N '')"
-        )
-    return text
-
-
-def _is_encrypted(text: str, kind: str) -> bool:
-    """By PKCS #8, by OpenSSL's older header, or in OpenSSH's own format (PROTOCOL.key)."""
-    if kind.startswith("ENCRYPTED") or "\nProc-Type: 4,ENCRYPTED" in text:
-        return True
-    if not kind.startswith("OPENSSH"):
-        return False
-    body = "".join(text.split("-----")[2].split())
-    try:
-        content = base64.b64decode(body, validate=True)
-    except ValueError:
-        return False
-    magic = b"openssh-key-v1\0"
-    length = int.from_bytes(content[len(magic) : len(magic) + 4], "big")
-    cipher = content[len(magic) + 4 : len(magic) + 4 + length]
-    return content.startswith(magic) and cipher != b"none"
 
 
 def host_name(text: str) -> str:

@@ -36,6 +36,7 @@ SHARED = (
     "recordio",
     "redact",
     "validate",
+    "validate_git",
     "validate_options",
 )
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")

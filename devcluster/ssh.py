@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import getpass
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -175,6 +176,7 @@ class SshServer(Service):
             "AcceptEnv GIT_PROTOCOL",
             "UseDNS no",
             "MaxStartups 100",
+            *_penalties(),
         )
         return "\n".join(lines) + "\n"
 
@@ -184,6 +186,14 @@ class SshServer(Service):
                 return connection.recv(4) == b"SSH-"
         except OSError:
             return False
+
+
+def _penalties() -> tuple[str, ...]:
+    """Since 9.8 sshd shuts out for a while who failed to log in, which tests do on purpose."""
+    told = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False).stderr
+    found = re.match(r"OpenSSH_(\d+)\.(\d+)", told)
+    has_them = found is not None and (int(found[1]), int(found[2])) >= (9, 8)
+    return ("PerSourcePenalties no",) if has_them else ()
 
 
 def make_key(path: Path) -> None:

@@ -9,6 +9,16 @@ from builder_framework.protocol import Reason
 _TABLE: tuple[tuple[Reason, str, tuple[str, ...]], ...] = (
     (Reason.DISK_FULL, "the agent's disk is full", (r"No space left on device",)),
     (
+        Reason.GIT_HOST_KEY_FAILED,
+        "the git server's host key is not the known one; if it has changed, renew known_hosts",
+        (r"REMOTE HOST IDENTIFICATION HAS CHANGED", r"REVOKED HOST KEY"),
+    ),
+    (
+        Reason.GIT_HOST_KEY_FAILED,
+        "the git server's host key is not known; put the server's line into known_hosts",
+        (r"Host key verification failed", r"host key is known for"),
+    ),
+    (
         Reason.GIT_REF_NOT_FOUND,
         "the repository has no such branch, tag or commit",
         (
@@ -17,6 +27,11 @@ _TABLE: tuple[tuple[Reason, str, tuple[str, ...]], ...] = (
             r"unadvertised object",
             r"Remote branch .* not found",
         ),
+    ),
+    (
+        Reason.GIT_AUTH_FAILED,
+        "the git server refused the ssh key, or wants one",
+        (r"Permission denied \((publickey|.*,publickey)",),
     ),
     (
         Reason.GIT_AUTH_FAILED,
@@ -29,6 +44,8 @@ _TABLE: tuple[tuple[Reason, str, tuple[str, ...]], ...] = (
             r"Permission denied",
             r"Access denied",
             r"invalid (credentials|username or password)",
+            r"Authentication required",
+            r"Authorization error",
         ),
     ),
     (
@@ -55,6 +72,9 @@ _TABLE: tuple[tuple[Reason, str, tuple[str, ...]], ...] = (
             r"Could ?n.t connect to server",
             r"Connection (refused|timed out|reset)",
             r"timed out",
+            r"i/o timeout",
+            r"no such host",
+            r"from HTTP (429|5\d\d)",
             r"too slow",
             r"No route to host",
             r"Network is unreachable",
@@ -66,7 +86,6 @@ _TABLE: tuple[tuple[Reason, str, tuple[str, ...]], ...] = (
             r"Empty reply",
             r"unexpected disconnect",
             r"returned error: 429",
-            r"Host key verification failed",
             r"unable to access",
         ),
     ),
@@ -79,9 +98,21 @@ _PATTERNS = tuple(
 )
 
 # Of what makes a server unreachable, that which no other try will change.
-_FOR_GOOD = re.compile(
-    r"certificate|Host key verification failed|returned error: 4(?!08|25|29)", re.IGNORECASE
+_FOR_GOOD = re.compile(r"certificate|returned error: 4(?!08|25|29)", re.IGNORECASE)
+
+
+# What git adds when ssh has failed and said why.
+_BOILERPLATE = re.compile(
+    r"(fatal: Could not read from remote repository\.|"
+    r"Please make sure you have the correct access rights|and the repository exists\.|)\s*"
 )
+
+
+def telling_line(stderr: str) -> str:
+    """The last line that says something of its own; the last one at all if there is none."""
+    lines = stderr.splitlines()
+    telling = [line for line in lines if not _BOILERPLATE.fullmatch(line)]
+    return (telling or lines or [""])[-1].strip()
 
 
 def classify(stderr: str) -> tuple[Reason, str]:

@@ -118,10 +118,11 @@ class Pipeline:
                 with self._phase(Phase.PUSHING, "Publishing what is in the registry already"):
                     return self._publish(publisher, found)
             self.log.line("The registry does not have it (any more): building anew")
-        reach = [*(image.registry for image in plan.images), plan.url]
+        hosts = [login.host for login in plan.git.logins]
+        reach = [*(image.registry for image in plan.images), plan.git.url, *hosts]
         # The engine starts while the sources come.
         with self.engines.use(self.spec.engine, plan.cache, reach) as engine:
-            with self._phase(Phase.CLONING, f"Cloning {plan.url} ({plan.ref or 'HEAD'})"):
+            with self._phase(Phase.CLONING, f"Cloning {plan.git.url} ({plan.git.ref or 'HEAD'})"):
                 checkout = self._clone(plan)
                 extras = self._extras(plan, checkout, engine)
                 extras.checked_out()
@@ -202,7 +203,7 @@ class Pipeline:
 
     def _clone(self, plan: Plan) -> Checkout:
         git = Git(
-            replace(self.spec.source.git, url=plan.url, ref=plan.ref),
+            plan.git,
             self.spec.git_protocols,
             self.workspace,
             self.log,
@@ -271,7 +272,9 @@ class Pipeline:
     def _what_to_build(self, plan: Plan, checkout: Checkout) -> Build:
         recipe, output, space = plan.recipe, self.spec.output, self.workspace
         context = context_dir(space.checkout, recipe.context)
-        origin = Origin(plan.url, checkout.commit, checkout.committed, plan.images[0].tag, plan.ref)
+        origin = Origin(
+            plan.git.url, checkout.commit, checkout.committed, plan.images[0].tag, plan.git.ref
+        )
         return Build(
             context,
             dockerfile(space.checkout, context, recipe.dockerfile),

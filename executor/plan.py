@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from builder_framework import validate, validate_options
 from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import BuildSpec, Reason
-from builder_framework.recipe import Recipe
+from builder_framework.recipe import GitSource, Recipe
 from builder_framework.validate import ImageReference
+from executor import git_check
 from executor.caches import CacheKey
 from executor.failure import BuildFailure
 
@@ -24,8 +25,7 @@ class Plan:
     repository before it has its final ones. `cache`: where on this agent it may be warm.
     """
 
-    url: str
-    ref: str | None
+    git: GitSource
     recipe: Recipe
     images: tuple[ImageReference, ...]
     local: ImageReference
@@ -47,19 +47,15 @@ def check(spec: BuildSpec) -> Plan:
         staging = tuple(dict.fromkeys(_tagged(image, tag) for image in images))
         if taken := [str(image) for image in staging if image in images]:
             _wrong(f"{taken[0]} is asked for as a result; builds are staged there")
-    git = spec.source.git
-    with _field("source.git.url"):
-        url = validate.git_url(git.url, spec.git_protocols)
-    with _field("source.git.ref"):
-        ref = None if git.ref is None else validate.git_ref(git.ref)
+    git = git_check.check(spec.source.git, spec.git_protocols)
     with _field("timeout"):
         if not spec.timeout > 0:
             _wrong("the timeout is not a positive number of seconds")
     with _field("cache_domain"):
         domain = validate_options.cache_domain(spec.cache_domain)
     _check_output(spec)
-    cache = CacheKey(domain, hashlib.sha256(url.encode()).hexdigest()[:16])
-    return Plan(url, ref, _recipe(spec.recipe), images, local, staging, cache)
+    cache = CacheKey(domain, hashlib.sha256(git.url.encode()).hexdigest()[:16])
+    return Plan(git, _recipe(spec.recipe), images, local, staging, cache)
 
 
 def _recipe(recipe: Recipe) -> Recipe:

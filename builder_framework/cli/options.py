@@ -134,15 +134,20 @@ def _client(url: str | None, username: str | None, password_file: str | None) ->
     return Client(url, username, Secret(password))
 
 
+def file_text(option: str, file: str) -> str:
+    """A file's text, `-` is standard input, without the line end at its end."""
+    if file == "-":
+        return stdin().read(f"{option} -")
+    try:
+        return _text(Path(file).read_bytes(), option)
+    except OSError as error:
+        raise click.UsageError(f"{option}: {error.strerror}") from None
+
+
 def _password(file: str | None) -> str | None:
     if file is None:
         return os.environ.get("BUILDER_PASSWORD")
-    if file == "-":
-        return stdin().read("--password-file -")
-    try:
-        return _text(Path(file).read_bytes(), "--password-file")
-    except OSError as error:
-        raise click.UsageError(f"--password-file: {error.strerror}") from None
+    return file_text("--password-file", file)
 
 
 def colour() -> bool:

@@ -20,6 +20,9 @@ _WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds between tries. A submission may be repeated: its idempotency key makes it one build."""
 
 
+_GIT_SWITCHES = ("submodules", "lfs", "keep_git_dir")
+
+
 def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The flags that become fields of the request."""
     for option in reversed(
@@ -35,6 +38,12 @@ def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="NAME",
                 help="Variable with git's password.  [default: BUILDER_GIT_PASSWORD]",
             ),
+            click.option("--ssh-key-file", metavar="FILE", help="Private key for git over ssh."),
+            click.option("--known-hosts-file", metavar="FILE", help="The ssh hosts' keys."),
+            click.option("--depth", type=int, metavar="N", help="Commits of history; 0 is all."),
+            click.option("--submodules", is_flag=True, help="Fetch them, too, at every depth."),
+            click.option("--lfs", is_flag=True, help="Fetch Git LFS objects."),
+            click.option("--keep-git-dir", is_flag=True, help="Leave .git in the build context."),
             click.option(
                 "--image", "images", multiple=True, metavar="NAME", help="Push as this; repeatable."
             ),
@@ -143,6 +152,11 @@ def _apply(body: Json, flags: dict[str, Any]) -> None:
     git = _section(_section(body, "source"), "git")
     _put(git, {"url": flags["git_url"], "ref": flags["ref"]})
     git |= _login(flags, "git", "BUILDER_GIT_PASSWORD")
+    _put(git, {"depth": flags["depth"]})
+    _put(git, {name: True if flags[name] else None for name in _GIT_SWITCHES})
+    for name in ("ssh_key", "known_hosts"):
+        if file := flags[f"{name}_file"]:
+            git[name] = options.file_text(f"--{name.replace('_', '-')}-file", file)
     names = ("context", "dockerfile", "target", "timeout", "queue_ttl", "priority")
     _put(body, {name: flags[name] for name in names})
     if flags["images"]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from builder_framework.domain.model import BuildRequest, Constraint, Placement, Resources
 from builder_framework.protocol import Phase, PushedImage, Reason, Report
-from builder_framework.recipe import GitSource, Recipe, RegistryAuth, Source
+from builder_framework.recipe import GitLogin, GitSource, Recipe, RegistryAuth, Source
 from builder_framework.redact import Secret
 
 # As `validate.text_value` lets them in: no NUL, which PostgreSQL could not store.
@@ -15,12 +15,26 @@ names = st.text("abcdefghijklmnop-", min_size=1, max_size=12)
 seconds = st.floats(0.1, 1e5, allow_nan=False)
 secrets = st.builds(Secret, texts)
 
+git_logins = st.builds(
+    GitLogin,
+    host=names,
+    username=st.none() | names,
+    password=st.none() | secrets,
+    ssh_key=st.none() | secrets,
+)
 git_sources = st.builds(
     GitSource,
     url=names.map(lambda name: f"https://git.example.org/{name}.git"),
     ref=st.none() | names,
     username=st.none() | names,
     password=st.none() | secrets,
+    ssh_key=st.none() | secrets,
+    known_hosts=st.none() | texts,
+    depth=st.integers(0, 50),
+    submodules=st.booleans(),
+    lfs=st.booleans(),
+    keep_git_dir=st.booleans(),
+    logins=st.lists(git_logins, max_size=2).map(tuple),
 )
 sources = st.builds(Source, git=git_sources)
 recipes = st.builds(

@@ -167,6 +167,71 @@ def test_options_that_cannot_be_are_refused(
     assert "canary" not in answer.text
 
 
+SSH = "ssh://git@host/x"
+HOST = "host ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4"
+# PKCS#8 says nothing about its content, so any will do.
+KEY = "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n"
+LOCKED = KEY.replace("PRIVATE", "ENCRYPTED PRIVATE")
+
+
+@pytest.mark.parametrize(
+    ("git", "field", "words"),
+    [
+        ({"ssh_key": KEY}, "ssh_key", "the URL is not: write ssh://"),
+        ({"url": SSH, "ssh_key": "canary"}, "ssh_key", "no private key"),
+        ({"url": SSH, "ssh_key": "ssh-rsa canary"}, "ssh_key", "public key"),
+        ({"url": SSH, "ssh_key": LOCKED}, "ssh_key", "has a passphrase"),
+        ({"url": SSH, "username": "m", "password": "p"}, "password", "needs an ssh_key"),
+        ({"known_hosts": HOST}, "known_hosts", "is for git over ssh"),
+        ({"url": SSH, "known_hosts": "host"}, "known_hosts", "line 1"),
+        ({"depth": -1}, "depth", "greater than or equal to 0"),
+        ({"depth": True}, "depth", "a whole number"),
+        ({"recursive": True}, "recursive", "did you mean 'submodules'?"),
+        ({"logins": [{"host": "h"}]}, "logins.0.ssh_key", "needs username and password"),
+        ({"logins": [{"host": "h/x", "ssh_key": KEY}]}, "logins.0.host", "no host name"),
+        ({"logins": [{"host": "h", "username": "u"}]}, "logins.0.password", "go together"),
+        ({"logins": [{"host": "h", "ssh_key": KEY}] * 2}, "logins", "more than once"),
+        ({"logins": [{"host": "h", "ssh_key": "x"}]}, "logins.0.ssh_key", "no private key"),
+        ({"logins": [{"host": "h", "key": KEY}]}, "logins.0.key", "did you mean 'ssh_key'?"),
+    ],
+)
+def test_git_options_that_cannot_work_are_refused(
+    http: Any, git: dict[str, Any], field: str, words: str
+) -> None:
+    """With what to do instead; no value is repeated."""
+    source = {"git": {**BODY["source"]["git"], **git}}
+    answer = http.post(BUILDS, json={**BODY, "source": source}, auth=AUTH)
+    found = errors(answer)
+    assert words in found[f"source.git.{field}"]
+    assert "canary" not in answer.get_data(as_text=True)
+
+
+def test_keys_and_logins_are_taken_and_masked(http: Any, builds: MemoryBuilds) -> None:
+    git = {
+        "url": SSH,
+        "ssh_key": KEY.replace("canary", "canary-1"),
+        "known_hosts": HOST,
+        "logins": [
+            {"host": "Other.example:2222", "ssh_key": KEY.replace("canary", "canary-2")},
+            {"host": "third.example", "username": "u", "password": "canary-3"},
+        ],
+    }
+    answer = http.post(BUILDS, json={**BODY, "source": {"git": git}}, auth=AUTH)
+    assert answer.status_code == 202, answer.json
+    assert "canary" not in answer.get_data(as_text=True)
+    shown = answer.json["source"]["git"]
+    assert (shown["ssh_key"], shown["known_hosts"]) == ("***", f"{HOST}\n")
+    assert shown["logins"] == [
+        {"host": "other.example:2222", "username": None, "password": None, "ssh_key": "***"},
+        {"host": "third.example", "username": "u", "password": "***", "ssh_key": None},
+    ]
+    kept = builds.get(answer.json["id"]).build.request
+    secrets = [secret.reveal() for secret in kept.source.secrets() if secret is not None]
+    assert [secret.count("canary") for secret in secrets] == [1, 1, 1]
+    for number in (1, 2, 3):
+        assert kept.redactor().text(f"canary-{number}") == "***"
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

@@ -98,8 +98,20 @@ optional_fields = {
         st.sampled_from(["https://hooks.example.org/", "http://10.0.0.1:8080/"]), max_size=5
     ),
 }
+git_options = {
+    "ref": names,
+    "depth": st.integers(0, 100),
+    "submodules": st.booleans(),
+    "lfs": st.booleans(),
+    "keep_git_dir": st.booleans(),
+    "logins": st.lists(
+        st.builds(lambda host, login: {"host": host, **login}, names, logins),
+        max_size=2,
+        unique_by=lambda login: login["host"],
+    ),
+}
 gits = st.one_of(
-    st.fixed_dictionaries({"url": urls | ssh_urls}, optional={"ref": names}),
+    st.fixed_dictionaries({"url": urls | ssh_urls}, optional=git_options),
     st.builds(lambda url, login: {"url": url, **login}, urls, logins),
 )
 bodies = st.fixed_dictionaries(
@@ -116,11 +128,18 @@ bodies = st.fixed_dictionaries(
 )
 
 
+def git_defaults() -> dict[str, Any]:
+    absent = dict.fromkeys(("ref", "username", "password", "ssh_key", "known_hosts"))
+    switches = dict.fromkeys(("submodules", "lfs", "keep_git_dir"), False)
+    return {**absent, **switches, "depth": 1, "logins": []}
+
+
 def filled(body: dict[str, Any]) -> dict[str, Any]:
     """The body with all defaults, and with masks where secrets stood."""
-    git = {"ref": None, "username": None, "password": None, **body["source"]["git"]}
+    git = {**git_defaults(), **body["source"]["git"]}
     if git["password"]:
         git["password"] = MASK
+    git["logins"] = [{**login, "password": MASK, "ssh_key": None} for login in git["logins"]]
     auth = body.get("registry_auth")
     default = POLICY.default_resources
     return {

@@ -130,6 +130,23 @@ def test_every_flag_becomes_its_field(
     assert "canary" not in result.output
 
 
+def test_flags_of_git_sources(run: Run, builds: MemoryBuilds, tmp_path: Path) -> None:
+    """A key comes from a file or standard input, never from the arguments."""
+    key = "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----\n"
+    hosts = "host ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGV4\n"
+    (tmp_path / "hosts").write_text(hosts)
+    result = run(
+        "submit", "--git", "ssh://git@host/x", "--image", "app", "--ssh-key-file", "-",
+        "--known-hosts-file", str(tmp_path / "hosts"), "--depth", "0", "--submodules", "--lfs",
+        "--keep-git-dir",
+        stdin=key,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    git = builds.get(only_build(builds)).build.request.source.git
+    assert (git.ssh_key, git.known_hosts) == (Secret(key), hosts)
+    assert (git.depth, git.submodules, git.lfs, git.keep_git_dir) == (0, True, True, True)
+
+
 def test_flags_go_before_the_file(run: Run, builds: MemoryBuilds, tmp_path: Path) -> None:
     """A file holds what stays the same, flags what changes."""
     file = tmp_path / "request.json"
@@ -159,6 +176,7 @@ def test_flags_go_before_the_file(run: Run, builds: MemoryBuilds, tmp_path: Path
         ("submit", *GIT, "--git-password-stdin"),
         ("submit", *GIT, "--git-password-env", "NOT_SET"),
         ("submit", *GIT, "--git-password", "x"),
+        ("submit", *GIT, "--ssh-key-file", "/nonexistent"),
         ("submit", *GIT, "--git-username", "u", "--git-password-stdin",
          "--registry-username", "u", "--registry-password-stdin"),
         ("submit", *GIT, "--json", "--follow"),

@@ -23,7 +23,7 @@ from devcluster.gitd import GitServer
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.failure import BuildFailure
 from executor.git import Checkout, Git
-from executor.git_errors import classify, is_transient
+from executor.git_errors import classify, is_transient, telling_line
 from executor.log import BuildLog
 from executor.retry import Backoff, Retries
 from executor.workspace import workspace
@@ -190,6 +190,21 @@ def test_only_what_is_needed_is_fetched(
         assert "--depth=1" in fetches[0]
 
 
+@pytest.mark.parametrize(("depth", "option"), [(0, None), (2, "--depth=2")])
+def test_history_is_as_deep_as_asked_for(
+    tmp_path: Path,
+    server: str,
+    repository: Repository,
+    monkeypatch: pytest.MonkeyPatch,
+    depth: int,
+    option: str | None,
+) -> None:
+    calls = wrap_git(tmp_path, monkeypatch)
+    check_out(tmp_path, GitSource(f"{server}/app.git", "main", depth=depth))
+    (fetch,) = [line for line in calls.read_text().splitlines() if " fetch " in line]
+    assert [word for word in fetch.split() if "--depth" in word] == ([option] if option else [])
+
+
 def wrap_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A git first on PATH that notes its arguments and, afterwards, the repository's config."""
     real, calls = shutil.which("git"), tmp_path / "calls"
@@ -234,7 +249,7 @@ def test_the_password_goes_to_its_own_host_only(tmp_path: Path, server: str) -> 
         token = CancelToken()
         worker = Git(spec, PROTOCOLS, space, log, token, Retries(token, log.line))
         log.close()
-        env = worker._env
+        env = dict(os.environ, **worker._runner.credentials.environment(spec.url))
 
         def ask(prompt: str) -> tuple[int, str]:
             done = subprocess.run(
@@ -246,6 +261,8 @@ def test_the_password_goes_to_its_own_host_only(tmp_path: Path, server: str) -> 
         assert ask(f"Username for '{server}': ") == (0, USER)
         assert ask(f"Password for 'http://{USER}@{host}': ") == (0, PASSWORD)
         assert ask(f"Password for 'http://us%40er@{host}': ") == (0, PASSWORD)
+        assert ask(f'Username for "{server}"') == (0, USER), "git-lfs"
+        assert ask(f'Password for "http://{USER}@{host}"') == (0, PASSWORD)
         for prompt in (
             "Username for 'http://evil.example': ",
             f"Username for 'http://evil.example/{server}': ",
@@ -253,6 +270,9 @@ def test_the_password_goes_to_its_own_host_only(tmp_path: Path, server: str) -> 
             f"Password for 'http://{USER}@{host}.evil.example': ",
             f"Password for 'https://{USER}@{host}': ",
             f"Password for 'http://{host}@evil.example': ",
+            f"Password for 'http://evil.example/@{host}': ",
+            f"Password for 'http://x@evil.example': '@{host}': ",
+            f'Password for "http://{USER}@evil.example"',
             "Enter passphrase for key: ",
             "",
         ):
@@ -433,6 +453,23 @@ def test_a_slow_clone_is_stopped_at_once(tmp_path: Path, server: str) -> None:
         ("fatal: unable to access 'URL/': SSL certificate problem: x", Reason.GIT_UNREACHABLE),
         ("ssh: connect to host h port 22: Connection timed out", Reason.GIT_UNREACHABLE),
         ("fatal: write error: No space left on device", Reason.DISK_FULL),
+        (
+            (
+                "No ED25519 host key is known for h and you have requested strict checking.\r\n"
+                "Host key verification failed.\r\nfatal: Could not read from remote repository."
+            ),
+            Reason.GIT_HOST_KEY_FAILED,
+        ),
+        (
+            "@  WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!  @\nHost key verification failed.",
+            Reason.GIT_HOST_KEY_FAILED,
+        ),
+        (
+            "batch response: Authentication required: Authorization error: URL",
+            Reason.GIT_AUTH_FAILED,
+        ),
+        ("batch request: dial tcp 10.0.0.1:80: i/o timeout", Reason.GIT_UNREACHABLE),
+        ("batch response: Server error: URL from HTTP 503", Reason.GIT_UNREACHABLE),
         ("fatal: something nobody has seen", Reason.GIT_FAILED),
         ("", Reason.GIT_FAILED),
     ],
@@ -460,6 +497,15 @@ def test_the_words_of_git(stderr: str, reason: Reason) -> None:
 def test_what_may_succeed_later(stderr: str, transient: bool) -> None:
     reason, _ = classify(stderr)
     assert is_transient(reason, stderr) is transient
+
+
+def test_the_line_that_tells() -> None:
+    """Not what git says of every ssh that failed."""
+    end = "Please make sure you have the correct access rights\nand the repository exists."
+    stderr = f"ERROR: no such project\nfatal: Could not read from remote repository.\n\n{end}"
+    assert telling_line(stderr) == "ERROR: no such project"
+    assert telling_line(end) == "and the repository exists."
+    assert telling_line("") == ""
 
 
 class Flaky(socketserver.ThreadingTCPServer):

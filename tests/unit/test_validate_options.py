@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -63,38 +61,3 @@ def test_shm_sizes_have_limits(size: int) -> None:
     with pytest.raises(InvalidValueError):
         options.shm_size(size)
     assert options.shm_size(64) == 64
-
-
-def keygen(folder: Path, passphrase: str, *more: str) -> str:
-    path = folder / "key"
-    path.unlink(missing_ok=True)
-    command = ["ssh-keygen", "-q", "-N", passphrase, "-f", str(path), *more]
-    subprocess.run(command, check=True, capture_output=True)
-    return path.read_text()
-
-
-KINDS = [("-t", "ed25519"), ("-t", "rsa", "-m", "PEM"), ("-t", "ecdsa", "-m", "PKCS8")]
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=[" ".join(kind) for kind in KINDS])
-def test_private_keys(tmp_path: Path, kind: tuple[str, ...]) -> None:
-    """As people paste them; but nobody is there to type a passphrase."""
-    key = keygen(tmp_path, "", *kind)
-    assert options.private_key(key) == key
-    assert options.private_key(key.strip().replace("\n", "\r\n")) == key
-    with pytest.raises(InvalidValueError, match="passphrase"):
-        options.private_key(keygen(tmp_path, "canary-s3cret", *kind))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "ssh-ed25519 AAAA me@host",
-        "-----BEGIN PRIVATE KEY-----",
-        "-----BEGIN PRIVATE KEY-----\nQUJD\n-----END RSA PRIVATE KEY-----",
-        "-----BEGIN PUBLIC KEY-----\nQUJD\n-----END PUBLIC KEY-----",
-    ],
-)
-def test_what_is_no_private_key(text: str) -> None:
-    with pytest.raises(InvalidValueError, match="whole text"):
-        options.private_key(text)
