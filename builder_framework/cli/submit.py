@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from builder_framework.cli import options, output
+from builder_framework.cli import options, output, recipe_options
 from builder_framework.cli.client import ApiError, Client, ConnectionFailedError, Json
 from builder_framework.cli.commands import follow
 from builder_framework.cli.terminal import one_line
@@ -86,6 +86,7 @@ def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.command()
 @options.server_options
 @_request_options
+@recipe_options.recipe_options
 @click.option("--file", "file", metavar="FILE", help="A JSON request; flags go before it.")
 @click.option("--idempotency-key", metavar="KEY", help="Submitting twice gives one build.")
 @click.option("--follow", "following", is_flag=True, help="Print the log; exit with the result.")
@@ -166,6 +167,7 @@ def _apply(body: Json, flags: dict[str, Any]) -> None:
     for name in ("build_args", "labels"):
         if flags[name]:
             _section(body, name).update(flags[name])
+    recipe_options.apply(body, flags, _section)
     if auth := _login(flags, "registry", "BUILDER_REGISTRY_PASSWORD"):
         body["registry_auth"] = auth
     resources = {name: flags[name] for name in ("cpus", "mem", "disk") if flags[name] is not None}

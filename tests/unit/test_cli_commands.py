@@ -31,41 +31,19 @@ from builder_framework.ports import DeliveryView
 from builder_framework.protocol import PushedImage, Reason, Report
 from builder_framework.redact import Secret
 from builder_framework.users import UserFile
-from tests.unit.builds_double import PASSWORD, USER, MemoryBuilds
+from tests.unit.builds_double import PASSWORD, MemoryBuilds
+from tests.unit.commands import GIT, Run, only_build
 
-pytest_plugins = ("tests.unit.conftest_api",)
+pytest_plugins = ("tests.unit.conftest_cli",)
 
 DIGEST = "sha256:" + "2" * 64
 LOG = "".join(f"line {number} größer\r\n" for number in range(400))
-GIT = ("--git", "https://git.example.org/app.git", "--image", "registry.example.org/app:1")
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(server: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs `builder` with the environment of a user of `server`."""
-    for name in ("BUILDER_GIT_PASSWORD", "BUILDER_REGISTRY_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BUILDER_URL", server)
-    monkeypatch.setenv("BUILDER_USERNAME", USER)
-    monkeypatch.setenv("BUILDER_PASSWORD", PASSWORD)
-
-    def builder(*arguments: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(cli, list(arguments), input=stdin, catch_exceptions=False)
-
-    return builder
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follow_module, "FIRST_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(follow_module, "LONGEST_WAIT_SECONDS", 0.02)
-
-
-def only_build(builds: MemoryBuilds) -> str:
-    (build_id,) = builds.builds
-    return build_id
 
 
 def succeed(builds: MemoryBuilds, build_id: str) -> None:

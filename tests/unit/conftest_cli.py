@@ -1,0 +1,27 @@
+"""The `builder` command as a user of a real HTTP server runs it."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner, Result
+
+from builder_framework.cli.commands import cli
+from tests.unit.builds_double import PASSWORD, USER
+from tests.unit.commands import Run
+
+pytest_plugins = ("tests.unit.conftest_api",)
+
+
+@pytest.fixture
+def run(server: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `builder` with the environment of a user of `server`."""
+    for name in ("BUILDER_GIT_PASSWORD", "BUILDER_REGISTRY_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BUILDER_URL", server)
+    monkeypatch.setenv("BUILDER_USERNAME", USER)
+    monkeypatch.setenv("BUILDER_PASSWORD", PASSWORD)
+
+    def builder(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(cli, list(arguments), input=stdin, catch_exceptions=False)
+
+    return builder
