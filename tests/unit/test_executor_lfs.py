@@ -12,7 +12,7 @@ from builder_framework.protocol import Reason
 from builder_framework.recipe import GitLogin, GitSource
 from builder_framework.redact import Secret
 from devcluster.config import Credentials
-from devcluster.git import LfsFile, Submodule
+from devcluster.git import Files, LfsFile, Submodule
 from devcluster.ssh import SshServer
 from executor import lfs
 from executor.failure import BuildFailure
@@ -136,6 +136,18 @@ def test_lfsconfig_may_name_the_same_host_or_one_with_a_login(
     login = GitLogin(far.address, BOB.username, Secret(BOB.password))
     what = source(near.url("app"), **LOGIN, logins=(login,))
     assert check_out(tmp_path, what).files["big.bin"] == BIG
+
+
+def test_a_foreign_submodule_does_not_reach_for_the_repositorys_own_objects(
+    tmp_path: Path, near: Host, far: Host
+) -> None:
+    """It would be with the login of the repository that it is in."""
+    config = f"[lfs]\n\turl = {near.url('app')}/info/lfs\n"
+    lib = far.create("lib", {"stolen.bin": LfsFile(BIG), ".lfsconfig": config})
+    files: Files = {"big.bin": LfsFile(BIG), "lib": Submodule(far.url("lib"), lib)}
+    near.create("app", files, private=True)
+    what = source(near.url("app"), submodules=True, **LOGIN)
+    assert "in submodule 'lib'" in refused(tmp_path, what, Reason.GIT_LFS_FAILED)
 
 
 @pytest.mark.parametrize(
