@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from builder_framework.protocol import (
+    VERSION,
     BuildSpec,
     LeaseAnswer,
     Outcome,
@@ -266,7 +267,8 @@ def test_a_restarted_agent_loses_nothing(agent: FakeAgent) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", [b"", b"{}", b"\xff", data("x").replace(b'"version":2', b'"version":99')]
+    "spec",
+    [b"", b"{}", b"\xff", data("x").replace(f'"version":{VERSION}'.encode(), b'"version":99')],
 )
 def test_a_spec_that_is_none(agent: FakeAgent, spec: bytes) -> None:
     running = Running(agent)
