@@ -105,7 +105,8 @@ def test_a_missing_object_fails_the_build(tmp_path: Path, near: Host) -> None:
     near.create("app", {"big.bin": LfsFile(BIG)})
     shutil.rmtree(near.path("app").with_suffix(".lfs"))
     message = refused(tmp_path, source(near.url("app")), Reason.GIT_LFS_FAILED)
-    assert "Git LFS" in message
+    assert message.startswith("Git LFS: ")
+    assert "there is no such object" in message
 
 
 def test_refused_credentials_are_told_as_such(tmp_path: Path, near: Host, far: Host) -> None:
