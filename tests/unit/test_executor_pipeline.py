@@ -25,7 +25,7 @@ from builder_framework.protocol import (
     Report,
     decode_lease_request,
 )
-from builder_framework.recipe import GitSource, Recipe, RegistryAuth, Source
+from builder_framework.recipe import GitLogin, GitSource, Recipe, RegistryAuth, Source
 from builder_framework.redact import Secret
 from builder_framework.validate import ImageReference
 from executor import pipeline as pipeline_module
@@ -51,6 +51,7 @@ from tests.unit.executor_registry import (
 NAME = "registry.example:5000/app"
 STAGED = f"{NAME}:builder-staging"
 OTHER = manifest_of("sha256:" + "d" * 64)
+X = "file:///x.git"
 PASSWORD = Secret("canary-s3cret")
 
 
@@ -271,6 +272,10 @@ def test_the_image_says_where_it_is_from(bench: Bench) -> None:
         ({"source": Source(GitSource("https://u:p@h/x"))}, "source.git.url"),
         ({"git_protocols": ("https",)}, "source.git.url"),
         ({"source": Source(GitSource("file:///x", "--upload-pack=x"))}, "source.git.ref"),
+        ({"source": Source(GitSource(X, ssh_key=Secret("x")))}, "source.git.ssh_key"),
+        ({"source": Source(GitSource(X, known_hosts="x"))}, "source.git.known_hosts"),
+        ({"source": Source(GitSource(X, depth=-1))}, "source.git.depth"),
+        ({"source": Source(GitSource(X, logins=(GitLogin("-h"),)))}, "source.git.logins"),
         ({"recipe": Recipe(context="../x")}, "context"),
         ({"recipe": Recipe(dockerfile="/etc/passwd")}, "dockerfile"),
         ({"recipe": Recipe(target="-x")}, "target"),
