@@ -53,7 +53,7 @@ def mask_url_userinfo(text: str) -> str:
     return _URL_USERINFO.sub(f"{MASK}@", text)
 
 
-def _forms(value: str) -> Iterable[str]:
+def spellings(value: str) -> Iterable[str]:
     """The spellings in which a secret turns up: plain, URL-quoted, base64 (three alignments)."""
     yield value
     yield quote(value, safe="")
@@ -86,7 +86,7 @@ class Redactor:
                 if len(value) >= MIN_SECRET_LENGTH:
                     needles.update(
                         form
-                        for form in _forms(value)
+                        for form in spellings(value)
                         if form == value or len(form) >= max(MIN_SECRET_LENGTH, 4)
                     )
         # The longest first, so that a secret inside another one leaves no rest behind.

@@ -118,9 +118,10 @@ class GitCredentials:
         self._asked = space.root / "asked"
 
     def knows(self, url: str) -> bool:
-        """Whether there is a login for this URL's server."""
+        """Whether one of the request's `logins` is for this URL's server."""
         origin = Origin.of(url)
-        return any(origin in login.origins for login in self._logins)
+        # Not the repository's own: a submodule of elsewhere has no business there.
+        return any(origin in login.origins for login in self._logins[1:])
 
     def environment(self, url: str) -> dict[str, str]:
         """Variables for one git command that talks to the server of `url`."""

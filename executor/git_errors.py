@@ -101,10 +101,11 @@ _PATTERNS = tuple(
 _FOR_GOOD = re.compile(r"certificate|returned error: 4(?!08|25|29)", re.IGNORECASE)
 
 
-# What git adds when ssh has failed and said why.
+# What git adds when ssh has failed and said why, and git-lfs when a server has.
 _BOILERPLATE = re.compile(
     r"(fatal: Could not read from remote repository\.|"
-    r"Please make sure you have the correct access rights|and the repository exists\.|)\s*"
+    r"Please make sure you have the correct access rights|and the repository exists\.|"
+    r"error: failed to fetch some objects from .*|Check that .* proper access.*|)\s*"
 )
 
 

@@ -85,6 +85,8 @@ def ssh_for(host: Host, directory: Path) -> Iterator[SshServer]:
     """A real sshd with the host's repositories."""
     site = SshSite("127.0.0.1", free_port(), host.root, f"http://{host.address}", host.user)
     server = SshServer(site, directory / "ssh", directory / "run", directory / "ssh.log")
+    # A run that is killed leaves no sshd behind.
+    server.daemon.argv = ["setpriv", "--pdeathsig", "TERM", *server.daemon.argv]
     server.start()
     try:
         yield server

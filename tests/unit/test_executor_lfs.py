@@ -12,7 +12,7 @@ from builder_framework.protocol import Reason
 from builder_framework.recipe import GitLogin, GitSource
 from builder_framework.redact import Secret
 from devcluster.config import Credentials
-from devcluster.git import LfsFile, Submodule
+from devcluster.git import Files, LfsFile, Submodule
 from devcluster.ssh import SshServer
 from executor import lfs
 from executor.failure import BuildFailure
@@ -105,7 +105,8 @@ def test_a_missing_object_fails_the_build(tmp_path: Path, near: Host) -> None:
     near.create("app", {"big.bin": LfsFile(BIG)})
     shutil.rmtree(near.path("app").with_suffix(".lfs"))
     message = refused(tmp_path, source(near.url("app")), Reason.GIT_LFS_FAILED)
-    assert "Git LFS" in message
+    assert message.startswith("Git LFS: ")
+    assert "there is no such object" in message
 
 
 def test_refused_credentials_are_told_as_such(tmp_path: Path, near: Host, far: Host) -> None:
@@ -136,6 +137,18 @@ def test_lfsconfig_may_name_the_same_host_or_one_with_a_login(
     login = GitLogin(far.address, BOB.username, Secret(BOB.password))
     what = source(near.url("app"), **LOGIN, logins=(login,))
     assert check_out(tmp_path, what).files["big.bin"] == BIG
+
+
+def test_a_foreign_submodule_does_not_reach_for_the_repositorys_own_objects(
+    tmp_path: Path, near: Host, far: Host
+) -> None:
+    """It would be with the login of the repository that it is in."""
+    config = f"[lfs]\n\turl = {near.url('app')}/info/lfs\n"
+    lib = far.create("lib", {"stolen.bin": LfsFile(BIG), ".lfsconfig": config})
+    files: Files = {"big.bin": LfsFile(BIG), "lib": Submodule(far.url("lib"), lib)}
+    near.create("app", files, private=True)
+    what = source(near.url("app"), submodules=True, **LOGIN)
+    assert "in submodule 'lib'" in refused(tmp_path, what, Reason.GIT_LFS_FAILED)
 
 
 @pytest.mark.parametrize(

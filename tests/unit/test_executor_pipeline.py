@@ -27,6 +27,7 @@ from builder_framework.protocol import (
     decode_lease_request,
 )
 from builder_framework.recipe import (
+    GitLogin,
     GitSource,
     Logins,
     Output,
@@ -63,6 +64,7 @@ from tests.unit.executor_registry import (
 NAME = "registry.example:5000/app"
 STAGED = f"{NAME}:builder-staging"
 OTHER = manifest_of("sha256:" + "d" * 64)
+X = "file:///x.git"
 PASSWORD = Secret("canary-s3cret")
 
 
@@ -292,6 +294,10 @@ def test_the_image_says_where_it_is_from(bench: Bench) -> None:
         ({"source": Source(GitSource("https://u:p@h/x"))}, "source.git.url"),
         ({"git_protocols": ("https",)}, "source.git.url"),
         ({"source": Source(GitSource("file:///x", "--upload-pack=x"))}, "source.git.ref"),
+        ({"source": Source(GitSource(X, ssh_key=Secret("x")))}, "source.git.ssh_key"),
+        ({"source": Source(GitSource(X, known_hosts="x"))}, "source.git.known_hosts"),
+        ({"source": Source(GitSource(X, depth=-1))}, "source.git.depth"),
+        ({"source": Source(GitSource(X, logins=(GitLogin("-h"),)))}, "source.git.logins"),
         ({"recipe": Recipe(context="../x")}, "context"),
         ({"recipe": Recipe(dockerfile="/etc/passwd")}, "dockerfile"),
         ({"recipe": Recipe(target="-x")}, "target"),
