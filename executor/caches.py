@@ -18,7 +18,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -40,6 +40,16 @@ LOW_DISK = 0.1
 
 _TICK = 0.05
 
+_BLOBS = "containerd/daemon/io.containerd.content.v1.content/blobs/sha256/*"
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+"""How gzip (RFC 1952) and zstd (RFC 8878) begin."""
+
+_LARGEST = 256 * 1024 * 1024
+"""Bytes. A step's output is cut at 8 MiB (`engine.STEP_LOG`)."""
+
+_CLOCK = 2.0
+"""Seconds by which the times of files may be behind."""
+
 
 @dataclass(frozen=True)
 class CacheKey:
@@ -54,15 +64,31 @@ COLD = CacheKey("none", "")
 
 @dataclass(frozen=True)
 class Lease:
-    """A directory that is ours until `release`, or until this process ends."""
+    """A directory that is ours until `release`, or until this process ends. `since`: when it
+    became ours.
+    """
 
     folder: Path
     lock: IO[str]
+    since: float
 
     @property
     def data_root(self) -> Path:
         """The engine's."""
         return self.folder / "docker"
+
+    def scrub(self, needles: Collection[bytes]) -> int:
+        """Remove what the engine remembers of its builds' output where that holds one of these.
+
+        BuildKit keeps the output of every step, as it was printed, among its blobs. Only while no
+        engine runs here. Returns how many blobs went.
+        """
+        gone = 0
+        for path in self.data_root.glob(_BLOBS):
+            if _holds(path, self.since, needles):
+                path.unlink(missing_ok=True)
+                gone += 1
+        return gone
 
     def ending(self) -> None:
         """The engine is about to stop: who wants this directory may wait for it."""
@@ -168,7 +194,18 @@ def _try(folder: Path) -> Lease | None:
         if not _is_same(lock, folder / "lock"):
             return None
         stack.pop_all()
-        return Lease(folder, lock)
+        return Lease(folder, lock, time.time())
+
+
+def _holds(path: Path, since: float, needles: Collection[bytes]) -> bool:
+    """Whether it is new, no layer (those are compressed, and a build may need them) and has one."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        if found.st_mtime < since - _CLOCK or found.st_size > _LARGEST:
+            return False
+        content = path.read_bytes()
+        return not content.startswith(_COMPRESSED) and any(each in content for each in needles)
+    return False
 
 
 def _is_same(lock: IO[str], path: Path) -> bool:

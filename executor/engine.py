@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder_framework.protocol import EngineMode, EngineSpec, Reason
+from builder_framework.redact import Secret
 from executor import caches, host, process, sweep
 from executor.caches import COLD, CacheKey, Lease
 from executor.cancel import CancelToken
@@ -30,6 +31,9 @@ STEP_LOG = 8 * 1024 * 1024
 default it also drops what comes faster than 200 KiB/s, which often is the error."""
 
 _TICK = 0.02
+
+_SHORTEST = 6
+"""Characters of a secret's line that is looked for: shorter ones are anywhere."""
 
 
 class Engine(Protocol):
@@ -55,6 +59,10 @@ class Engine(Protocol):
 
         `say` hears what is waited for. Raises BuildFailure(engine_failed), Stopped.
         """
+        ...
+
+    def protect(self, secrets: Iterable[Secret]) -> None:
+        """What it may have seen of a build, and must not remember."""
         ...
 
     def tidy(self) -> None:
@@ -100,6 +108,9 @@ class SocketEngine:
             logger.warning("could not clear away what dead builds left: %s", error)
         return 0.0
 
+    def protect(self, secrets: Iterable[Secret]) -> None:
+        """Its memory is its owner's."""
+
     def tidy(self) -> None:
         """Its cache is its owner's."""
 
@@ -129,6 +140,7 @@ class NestedEngine:
         self._key = key
         self._root = root
         self._lease: Lease | None = None
+        self._needles: set[bytes] = set()
         self._run_dir = run_dir
         self._socket = run_dir / "docker.sock"
         self._log = sandbox / "dockerd.log"
@@ -166,6 +178,11 @@ class NestedEngine:
             if ready:
                 return 0.0 if was_ready else self._took
             token.check()
+
+    def protect(self, secrets: Iterable[Secret]) -> None:
+        """See Engine."""
+        lines = (line for secret in secrets for line in secret.reveal().splitlines())
+        self._needles |= {line.encode() for line in lines if len(line) >= _SHORTEST}
 
     def tidy(self) -> None:
         """See Engine. Best effort: the next engine here begins with the same."""
@@ -211,6 +228,9 @@ class NestedEngine:
             yield self._lease
         finally:
             if self._lease is not None:
+                gone = self._lease.scrub(self._needles)
+                if gone:
+                    logger.info("%d records of steps that printed a secret are gone", gone)
                 self._lease.release()
 
     def _run(self, lease: Lease) -> None:

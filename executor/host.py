@@ -134,7 +134,11 @@ def daemon_settings(spec: EngineSpec, bridge: str) -> dict[str, object]:
     """The content of daemon.json."""
     settings: dict[str, object] = {
         "bip": bridge,
-        "builder": {"gc": {"enabled": True, "defaultKeepStorage": f"{spec.cache_keep_mb}MiB"}},
+        "builder": {
+            "gc": {"enabled": True, "defaultKeepStorage": f"{spec.cache_keep_mb}MiB"},
+            # Their output, as it was printed, would stay for two days.
+            "history": {"maxEntries": 0, "maxAge": "1s"},
+        },
         # The image's id is its manifest's digest there, the one that the registry will show.
         "features": {"containerd-snapshotter": True},
         "insecure-registries": list(spec.insecure_registries),

@@ -122,6 +122,7 @@ class Pipeline:
         reach = [*(image.registry for image in plan.images), plan.git.url, *hosts]
         # The engine starts while the sources come.
         with self.engines.use(self.spec.engine, plan.cache, reach) as engine:
+            engine.protect(self.spec.secrets())
             with self._phase(Phase.CLONING, f"Cloning {plan.git.url} ({plan.git.ref or 'HEAD'})"):
                 checkout = self._clone(plan)
                 extras = self._extras(plan, checkout, engine)

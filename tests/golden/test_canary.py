@@ -168,6 +168,8 @@ def test_twenty_secrets_show_nowhere(
     }
     assert shown == set()
     assert len(receiver.requests) >= 2
+    # The executor clears up behind itself.
+    until(lambda: not cluster.engine.docker("ps", "--quiet").strip(), "the executor is still there")
     for secret, text in canaries.of.items():
         lines = [line for line in text.splitlines() if "-----" not in line]
         assert files_with(cluster, lines[-1]) == [], secret

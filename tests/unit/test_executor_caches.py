@@ -129,3 +129,21 @@ def test_many_at_once_get_one_each(take: Taker) -> None:
     for thread in threads:
         thread.join()
     assert len({lease.folder for lease in found}) == 20
+
+
+def test_what_a_step_printed_of_a_secret_is_not_remembered(take: Taker) -> None:
+    lease = take()
+    blobs = lease.data_root / "containerd/daemon/io.containerd.content.v1.content/blobs/sha256"
+    blobs.mkdir(parents=True)
+    contents = {
+        "record": b"#7 0.1 s3cret-canary",
+        "other": b"#7 0.1 nothing",
+        "layer": b"\x1f\x8bs3cret-canary",
+        "old": b"s3cret-canary",
+    }
+    for name, content in contents.items():
+        (blobs / name).write_bytes(content)
+    os.utime(blobs / "old", (1.0, 1.0))
+    assert lease.scrub({b"s3cret-canary", b"another"}) == 1
+    assert sorted(path.name for path in blobs.iterdir()) == ["layer", "old", "other"]
+    assert lease.scrub(set()) == 0

@@ -7,7 +7,7 @@ import itertools
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class FakeEngine:
     address: str = "unix:///nowhere"
     failure: str | None = None
     stopped: list[float] = field(default_factory=list)
+    protected: list[Secret] = field(default_factory=list)
 
     def wait_ready(self, token: CancelToken, say: Callable[[str], None]) -> float:
         token.check()
@@ -84,6 +85,9 @@ class FakeEngine:
         if self.failure:
             raise BuildFailure(Reason.ENGINE_FAILED, self.failure)
         return 0.25
+
+    def protect(self, secrets: Iterable[Secret]) -> None:
+        self.protected += secrets
 
     def tidy(self) -> None:
         pass
@@ -273,6 +277,7 @@ def test_a_good_build(bench: Bench) -> None:
 def test_the_image_says_where_it_is_from(bench: Bench) -> None:
     """The revision is the truth, whatever the request's labels say; `created` is the commit's."""
     bench.run()
+    assert bench.engine.protected == [PASSWORD]
     labels = dict(bench.built[0].labels)
     created = labels.pop(CREATED)
     assert labels == {
