@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
+import socket
 import sys
+import threading
+import time
 import warnings
+import weakref
+from typing import Any
 
 import pytest
 
@@ -17,14 +23,65 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+class _Sockets:
+    """Every socket that is opened between `begin` and `end`, and every thread."""
+
+    def __init__(self) -> None:
+        self._kept = socket.socket
+        self._threads: set[threading.Thread] = set()
+        self._opened: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def begin(self) -> None:
+        opened = self._opened
+
+        class Socket(self._kept):  # type: ignore[name-defined, misc]
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **options)
+                opened.add(self)
+
+        self._threads = set(threading.enumerate())
+        socket.socket = Socket  # type: ignore[misc]
+
+    def end(self) -> None:
+        """A driver whose thread goes on would open the next one: wait for it, for a while."""
+        self._close()
+        until = time.monotonic() + 20.0
+        for thread in set(threading.enumerate()) - self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        socket.socket = self._kept  # type: ignore[misc]
+        self._close()
+
+    def _close(self) -> None:
+        for each in list(self._opened):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)  # wakes who reads from it
+            each.close()
+
+
+_SOCKETS = pytest.StashKey[_Sockets]()
+
+
+def _is_of_stock(item: pytest.Item) -> bool:
+    return item.get_closest_marker("xfail") is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Remembers what stock pymesos opens."""
+    if _is_of_stock(item):
+        item.stash[_SOCKETS] = _Sockets()
+        item.stash[_SOCKETS].begin()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item) -> None:
     """Sockets that stock pymesos leaves open are closed here, not in a test that has none of them.
 
     pytest keeps the traceback of a failed test, and so its driver, until the next test begins.
     """
-    if item.get_closest_marker("xfail") is None:
+    if not _is_of_stock(item):
         return
+    item.stash[_SOCKETS].end()
     for name in ("last_type", "last_value", "last_traceback", "last_exc"):
         vars(sys).pop(name, None)
     with warnings.catch_warnings():

@@ -6,11 +6,9 @@ Should a new release of pymesos mend it, these tests say so.
 from __future__ import annotations
 
 import contextlib
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pymesos.process
 import pytest
 from pymesos import MesosSchedulerDriver, Scheduler
 
@@ -103,19 +101,10 @@ def running(driver: Any) -> Iterator[Any]:
         driver.stop(True)
         if driver._io_thread is not None:
             driver._io_thread.join(2)
-        if not isinstance(driver, SchedulerDriver):
-            _clean_up_after_stock([detector for detector in detectors if detector is not None])
-
-
-def _clean_up_after_stock(detectors: list[Any]) -> None:
-    """Its ZooKeeper client and its last exception hold sockets that nobody closes."""
-    for detector in detectors:
-        detector.zk.stop()
-        detector.zk.close()
-    for found in gc.get_objects():
-        # Kept by tracebacks, and those by log records.
-        if type(found) is pymesos.process.Connection and found._sock is not None:
-            found._sock.close()
+        for detector in filter(None, detectors):
+            if not isinstance(driver, SchedulerDriver):
+                detector.zk.stop()
+                detector.zk.close()
 
 
 def revive(driver: Any) -> None:
