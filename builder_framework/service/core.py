@@ -214,6 +214,8 @@ class Loop:
                 self._on_message(item, batch)
             case cl.OffersReceived():
                 self._desk.receive(item.offers, batch.now)
+            case cl.ExecutorLost():
+                self._desk.executors.lost(item.executor_id)
             case cl.Subscribed():
                 self._on_subscribed(item, batch)
             case cl.Disconnected():
