@@ -9,6 +9,9 @@ from typing import Protocol
 from builder_framework.domain.model import Attempt, Build
 from builder_framework.domain.offers import AgentOffer, Offer
 
+IDLE_MARGIN = 60.0
+"""Seconds that an idle executor lives longer than the framework counts on it."""
+
 
 @dataclass(frozen=True)
 class Subscribed:

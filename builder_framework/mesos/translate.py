@@ -16,7 +16,7 @@ from typing import Any
 
 from addict import Dict
 
-from builder_framework.cluster import ExecutorMessage, Launch, StatusUpdate
+from builder_framework.cluster import IDLE_MARGIN, ExecutorMessage, Launch, StatusUpdate
 from builder_framework.domain.model import Build, Placement, Resources
 from builder_framework.domain.offers import Offer, Unavailability
 from builder_framework.ports import CacheSharing
@@ -30,9 +30,6 @@ CACHES = "/var/lib/builder"
 
 CHECKPOINTS = "/mnt/mesos/checkpoints"
 """Where the executor expects the agent's checkpoints, when it may have them."""
-
-IDLE_MARGIN = 60.0
-"""Seconds that an executor waits longer than the framework counts on it."""
 
 ExecutorInfo = Any
 """The message of this name as pymesos takes it; to others, something to keep."""

@@ -1,16 +1,17 @@
 """Which executors take further builds: those that live on between builds, each for one kind.
 
-Belongs to the serial loop. It knows the executors that this process launched: after a restart new
-ones are launched, and the old ones end by themselves when idle.
+Belongs to the serial loop. Only executors that this process launched take builds: the master
+compares what they were launched with. Those of before end with their last build.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from builder_framework.domain.model import Attempt
+from builder_framework.cluster import IDLE_MARGIN
+from builder_framework.domain.model import Attempt, Build
 from builder_framework.domain.retry import SURROUNDINGS
 from builder_framework.protocol import Reason
 
@@ -60,6 +61,21 @@ class Executors:
         self._open: dict[Home, _Executor] = {}
         self._by_id: dict[str, _Executor] = {}
 
+    def recall(self, builds: Iterable[Build], now: float) -> None:
+        """Take in what an earlier process launched; idle, it would keep its cache from others."""
+        for build in builds:
+            for attempt in build.attempts:
+                ended = attempt.ended_at
+                if self._idle <= 0 or (ended or now) < now - self._idle - IDLE_MARGIN:
+                    continue
+                place = attempt.placement
+                each = self._by_id.setdefault(
+                    place.executor_id, _Executor(place.executor_id, (place.agent_id, ""))
+                )
+                each.idle_since = max(each.idle_since, ended or 0.0)
+                if attempt.live:
+                    each.running.add(attempt.task_id)
+
     def find(self, home: Home, now: float) -> str | None:
         """The id of the executor that takes a build there."""
         found = self._open.get(home)
@@ -89,9 +105,9 @@ class Executors:
     def ended(self, attempt: Attempt, now: float) -> None:
         """An attempt is over. After a failure of its surroundings its executor takes no more."""
         each = self._by_id.get(attempt.placement.executor_id)
-        if each is None:
-            return
-        each.running.discard(attempt.task_id)
+        if each is None or attempt.task_id not in each.running:
+            return  # the attempt may be heard of again, when its log is complete
+        each.running.remove(attempt.task_id)
         each.idle_since = now
         if attempt.reason in UNFIT:
             self._close(each)

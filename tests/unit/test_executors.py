@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from builder_framework.domain import events as ev
 from builder_framework.domain.model import Attempt, Placement
-from builder_framework.protocol import Reason
+from builder_framework.protocol import Reason, Report
 from builder_framework.service import executors as module
 from builder_framework.service.executors import Executors
+from tests.contract.builds import after, build
 
 HOME = ("a1", "ann")
 
@@ -40,6 +44,14 @@ def test_an_idle_one_takes_more_for_a_while_and_then_ends(pool: Executors) -> No
     assert pool.surplus(161.0) == []
 
 
+def test_it_is_idle_since_its_last_build_ended_not_since_that_was_heard_again(
+    pool: Executors,
+) -> None:
+    pool.ended(attempt("e1", "t1"), now=100.0)
+    pool.ended(attempt("e1", "t1"), now=150.0)
+    assert pool.find(HOME, 161.0) is None
+
+
 def test_one_that_others_still_use_is_not_idle(pool: Executors) -> None:
     pool.placed("e1", HOME, "t2")
     pool.ended(attempt("e1", "t1"), now=100.0)
@@ -62,6 +74,31 @@ def test_after_a_failure_around_the_build_it_takes_no_more(pool: Executors, reas
 def test_what_a_build_did_itself_says_nothing_of_it(pool: Executors, reason: Reason | None) -> None:
     pool.ended(attempt("e1", "t1", reason), now=100.0)
     assert pool.find(HOME, 100.0) == "e1"
+
+
+def test_those_of_an_earlier_process_end_with_their_last_build() -> None:
+    """They would keep their caches from the ones that take builds."""
+    ended, running = (
+        after(build(name), ev.Placed(Placement("a1", "a1", "http://a1:5051", 0, name, "f")))
+        for name in ("done", "busy")
+    )
+    ended = after(ended, ev.TaskSucceeded(1, Report()))
+    (attempt_,) = ended.attempts
+    assert attempt_.ended_at is not None
+    pool = Executors(idle=60.0)
+    pool.recall([ended, running], now=attempt_.ended_at + 10)
+    assert pool.homes(0.0) == set()
+    assert pool.surplus(attempt_.ended_at + 10) == [("done", "a1")]
+    pool.ended(replace(running.attempts[0], ended_at=200.0), now=200.0)
+    assert pool.surplus(200.0) == [("busy", "a1")]
+
+
+def test_those_that_are_gone_for_long_are_not_told_to_end() -> None:
+    old = after(build("b"), ev.Placed(Placement("a1", "a1", "http://a1:5051", 0, "e", "f")))
+    old = after(old, ev.TaskSucceeded(1, Report()))
+    for pool, now in ((Executors(idle=60.0), 1e6), (Executors(idle=0.0), 1.0)):
+        pool.recall([old], now)
+        assert pool.surplus(now) == []
 
 
 def test_one_that_is_gone_is_forgotten(pool: Executors) -> None:
