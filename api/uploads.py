@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+from collections.abc import Iterator
 from typing import IO, Any
 
 from flask import Blueprint, Response, request
@@ -28,11 +30,21 @@ _MAGIC_AT = 257
 """Where a tar header says `ustar` (POSIX pax interchange format)."""
 
 
-def read_parts(policy: RequestPolicy) -> tuple[bytes, IO[bytes]]:
-    """The request's JSON and the archive, which is in a file by now.
+@contextlib.contextmanager
+def parts(policy: RequestPolicy) -> Iterator[tuple[bytes, IO[bytes]]]:
+    """The request's JSON and the archive, in a file that ends with the block.
 
     Raises RequestError, InvalidInputError.
     """
+    _check_size(policy)
+    try:
+        yield _read()
+    finally:
+        for each in request.files.values():
+            each.close()
+
+
+def _check_size(policy: RequestPolicy) -> None:
     if not policy.uploads:
         raise InvalidInputError(
             [
@@ -53,6 +65,9 @@ def read_parts(policy: RequestPolicy) -> tuple[bytes, IO[bytes]]:
         )
     request.max_content_length = most
     request.max_form_memory_size = MAX_REQUEST_BYTES
+
+
+def _read() -> tuple[bytes, IO[bytes]]:
     body, context = _part(REQUEST_PART), request.files.get(CONTEXT_PART)
     problems = []
     if body is None:

@@ -156,9 +156,9 @@ def _content(
         yield document, problems, None
         return
     _needs_a_length()
-    body, context = uploads.read_parts(policy)
-    document, problems = _parsed(body)
-    yield uploads.put_into(document, *uploads.digest(context)), problems, context
+    with uploads.parts(policy) as (body, context):
+        document, problems = _parsed(body)
+        yield uploads.put_into(document, *uploads.digest(context)), problems, context
 
 
 def _document() -> tuple[Any, list[FieldProblem]]:

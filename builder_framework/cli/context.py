@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
 import secrets
@@ -22,6 +21,7 @@ from docker.utils.build import exclude_paths
 IGNORE_FILE = ".dockerignore"
 
 _COMPRESSION = 6
+_PIECE = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,10 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
     return 1
 
 
-class Multipart(io.RawIOBase):
-    """The body of a submission with a context, read piece by piece; requests asks its length."""
+class Multipart:
+    """The body of a submission with a context, read piece by piece. As requests needs it: it can be
+    read, iterated over, and asked for its length.
+    """
 
     def __init__(
         self, request: dict[str, Any], content: Packed, sent: Callable[[int], None]
@@ -123,12 +125,12 @@ class Multipart(io.RawIOBase):
     def __len__(self) -> int:
         return self._length
 
-    def readable(self) -> bool:
-        """See io.RawIOBase."""
-        return True
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.read(_PIECE):
+            yield piece
 
     def read(self, size: int = -1, /) -> bytes:
-        """See io.RawIOBase."""
+        """The next bytes, at most `size`; none at the end."""
         size = size if size >= 0 else self._length
         if self._head:
             piece, self._head = self._head[:size], self._head[size:]

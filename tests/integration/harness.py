@@ -65,6 +65,7 @@ class Framework:
             "BUILDER_GIT_PROTOCOLS": "https,ssh,http",
             "BUILDER_BEHIND_TLS_PROXY": "true",
             "BUILDER_KILL_GRACE_PERIOD": "5",
+            "BUILDER_UPLOAD_URL": self.url,
             # Containers and what they leave are looked at build by build.
             "BUILDER_EXECUTOR_IDLE": "0",
             **self.settings,
