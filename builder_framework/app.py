@@ -36,6 +36,7 @@ from builder_framework.service.follower import Follower
 from builder_framework.service.logs import Logs, LogStore
 from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.sql import SqlStore
+from builder_framework.store.uploads import SqlUploads
 from builder_framework.users import Authenticator, SingleUser, UserFile
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,9 @@ class Application:
         self._leader: Leader | None = None
         self._server = WSGIServer(
             _listen(settings.http_host, settings.http_port),
-            create_app(self._door, _users(settings), settings.request_policy()),
+            create_app(
+                self._door, _users(settings), settings.request_policy(), SqlUploads(self._store)
+            ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),
         )

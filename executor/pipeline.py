@@ -19,6 +19,7 @@ from builder_framework.protocol import (
     Reason,
     Report,
 )
+from builder_framework.recipe import Source
 from builder_framework.validate import ImageReference
 from executor import labels
 from executor.bake import Build
@@ -26,7 +27,6 @@ from executor.cancel import CancelToken, Stop, Stopped
 from executor.engine import Engine, Engines
 from executor.extras import Extras, make_extras
 from executor.failure import BuildFailure
-from executor.git import Checkout, Git
 from executor.images import mount_files, run_build
 from executor.labels import Origin
 from executor.lease import LeaseDesk, LeaseRefused
@@ -36,6 +36,7 @@ from executor.plan import Plan, check
 from executor.publish import PUSH_PATIENCE, Publisher
 from executor.registry import Registry
 from executor.retry import Backoff, Retries
+from executor.sources import Checkout, Fetcher
 from executor.surroundings import proxy_arguments
 from executor.workspace import Workspace, context_dir, dockerfile
 
@@ -46,6 +47,9 @@ CACHE_TAG = "builder-cache"
 
 TRIES = 3
 """How often a clone, or a build that needs a base image, is tried when a server fails it."""
+
+UPLOAD_PATIENCE = 300.0
+"""Seconds for which the framework may be away while it has the sources."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -118,12 +122,12 @@ class Pipeline:
                 with self._phase(Phase.PUSHING, "Publishing what is in the registry already"):
                     return self._publish(publisher, found)
             self.log.line("The registry does not have it (any more): building anew")
-        hosts = [login.host for login in plan.git.logins]
-        reach = [*(image.registry for image in plan.images), plan.git.url, *hosts]
+        reach = [*(image.registry for image in plan.images), *_hosts(plan.source)]
         # The engine starts while the sources come.
         with self._engine(plan, reach) as engine:
-            with self._phase(Phase.CLONING, f"Cloning {plan.git.url} ({plan.git.ref or 'HEAD'})"):
-                checkout = self._clone(plan)
+            fetcher = self._fetcher(plan)
+            with self._phase(Phase.CLONING, fetcher.title):
+                checkout = fetcher.fetch(self._found)
                 extras = self._extras(plan, checkout, engine)
                 extras.checked_out()
             with self._phase(Phase.BUILDING, f"Building {', '.join(map(str, plan.images))}"):
@@ -211,18 +215,16 @@ class Pipeline:
         self.log.line(f"\nPushed {', '.join(f'{i.name}@{i.digest}' for i in images)}")
         return replace(self._report, outcome=Outcome.SUCCEEDED, digest=images[0].digest)
 
-    def _clone(self, plan: Plan) -> Checkout:
-        git = Git(
-            plan.git,
+    def _fetcher(self, plan: Plan) -> Fetcher:
+        return Fetcher(
+            plan.source,
             self.spec.git_protocols,
             self.workspace,
             self.log,
             self.token,
             self._retries(),
+            Retries(self.token, self.log.line, self.backoff, patience=UPLOAD_PATIENCE),
         )
-        checkout = git.check_out(self._found)
-        self.log.line(f"Checked out {checkout.commit}: {checkout.subject}")
-        return checkout
 
     def _image(self, plan: Plan, checkout: Checkout, engine: Engine, extras: Extras) -> None:
         # What is wrong with the sources is told before anybody waits for an engine.
@@ -283,7 +285,11 @@ class Pipeline:
         recipe, output, space = plan.recipe, self.spec.output, self.workspace
         context = context_dir(space.checkout, recipe.context)
         origin = Origin(
-            plan.git.url, checkout.commit, checkout.committed, plan.images[0].tag, plan.git.ref
+            _url(plan.source),
+            checkout.commit,
+            checkout.committed,
+            plan.images[0].tag,
+            plan.source.ref,
         )
         return Build(
             context,
@@ -318,8 +324,8 @@ class Pipeline:
     def _retries(self) -> Retries:
         return Retries(self.token, self.log.line, self.backoff, tries=TRIES)
 
-    def _found(self, commit: str) -> None:
-        self._report = replace(self._report, commit=commit)
+    def _found(self, checkout: Checkout) -> None:
+        self._report = replace(self._report, commit=checkout.commit, source_digest=checkout.digest)
         self.progress(self._report)
 
     @contextlib.contextmanager
@@ -363,6 +369,21 @@ class Pipeline:
         message = self.log.redact(message)
         self.log.line(f"\n{message[0].upper()}{message[1:]}")
         return replace(self._report, outcome=Outcome.KILLED, message=message)
+
+
+def _url(source: Source) -> str | None:
+    """Where others find it."""
+    if source.git is not None:
+        return source.git.url
+    return source.tarball.shown if source.tarball is not None else None
+
+
+def _hosts(source: Source) -> list[str]:
+    """Whom the build talks to for it."""
+    if source.git is not None:
+        return [source.git.url, *(login.host for login in source.git.logins)]
+    given = source.tarball or source.upload
+    return [] if given is None else [given.url]
 
 
 def _own_cache(plan: Plan) -> str:

@@ -116,6 +116,11 @@ class BuildRequest:
     supersede: Supersede = Supersede.NONE
     group: str | None = None
 
+    @property
+    def origin(self) -> str:
+        """Where the source is, as far as it stays the same from build to build."""
+        return self.source.origin(self.images)
+
     def logins(self) -> Logins:
         """Who it is to each registry: `registry_auth` where nothing else was said."""
         if self.registry_auth is None:
@@ -175,9 +180,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Result:
-    """What a successful build made; parts of it are known earlier (the commit) or on failure."""
+    """What a successful build made; parts of it are known earlier (the commit) or on failure.
+
+    `source_digest`: of an archive that was built instead of a commit.
+    """
 
     commit: str | None = None
+    source_digest: str | None = None
     digest: str | None = None
     images: tuple[PushedImage, ...] = ()
     size: int | None = None

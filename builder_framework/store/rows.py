@@ -34,10 +34,11 @@ def build_row(build: Build, sealer: Sealer) -> dict[str, Any]:
     return {
         "id": build.id,
         "owner": build.owner,
-        "git_url": build.request.source.url,
+        "git_url": build.request.origin,
         "request": _request_text(build.request, build.id, sealer),
         "created_at": build.created_at,
         "supersedes": " ".join(build.supersedes) or None,
+        "upload_id": build.request.source.upload.id if build.request.source.upload else None,
         **changing_row(build),
     }
 

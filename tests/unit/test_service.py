@@ -41,6 +41,7 @@ from builder_framework.protocol import (
 from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
 from builder_framework.service.desk import LoopPolicy
+from tests.sources import git_of
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer
 from tests.unit.waiting import until
 
@@ -139,7 +140,7 @@ def test_the_log_tells_each_change_and_no_secret(
 ) -> None:
     caplog.set_level("INFO")
     bench.subscribe()
-    git = replace(REQUEST.source.git, username="ann", password=Secret("git-canary"))
+    git = replace(git_of(REQUEST.source), username="ann", password=Secret("git-canary"))
     view = submit(bench, source=Source(git))
     bench.service.post(OffersReceived((offer(),)))
     bench.cluster.wait_for("launch")
