@@ -48,6 +48,7 @@ def build(view: BuildView, tail: str | None = None) -> Json:
         "message": _text(one.message, redact),
         "owner": one.owner,
         "supersedes": list(one.supersedes),
+        "joined": one.joined,
         "created_at": timestamp(one.created_at),
         "state_since": timestamp(one.state_since),
         "started_at": timestamp(current.running_at if current else None),
@@ -107,6 +108,7 @@ def request(asked: BuildRequest) -> Json:
         "labels": _texts(asked.labels, redact),
         "supersede": asked.supersede.value,
         "group": _text(asked.group, redact),
+        "dedupe": asked.dedupe.value,
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 

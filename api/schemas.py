@@ -51,7 +51,7 @@ from api.recipe_fields import (
 from api.source_fields import GitBody, GitLoginBody, InlineBody, SourceBody, TarballBody
 from builder_framework import validate_options
 from builder_framework.domain import endpoints
-from builder_framework.domain.model import BuildRequest, Constraint, Resources, Supersede
+from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.recipe import Source, UploadSource
@@ -95,6 +95,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     supersede: Literal["none", "queued", "running"] = "none"
     group: Annotated[str, checked(validate_options.group)] | None = None
 
+    dedupe: Literal["off", "running", "finished"] = "off"
+
     @field_validator("images")
     @classmethod
     def _not_staged(cls, value: list[str], info: ValidationInfo) -> list[str]:
@@ -118,6 +120,17 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
         policy = policy_of(info)
         most = policy.max_timeout if info.field_name == "timeout" else policy.max_queue_ttl
         return within(value, MIN_SECONDS, most, " s")
+
+    @field_validator("dedupe")
+    @classmethod
+    def _of_something_fixed(cls, value: str, info: ValidationInfo) -> str:
+        source = info.data.get("source")
+        if value != "off" and source is not None and not source.is_fixed:
+            fail(
+                "needs a source that cannot change: a full commit id as source.git.ref, or a "
+                "tarball with its sha256; a branch may have moved since another build began"
+            )
+        return value
 
     def to_request(self, policy: RequestPolicy, upload: UploadSource | None = None) -> BuildRequest:
         """The domain's request, with the operator's defaults where nothing was said."""
@@ -144,6 +157,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             webhooks=tuple(map(Secret, self.webhooks)),
             supersede=Supersede(self.supersede),
             group=self.group,
+            dedupe=Dedupe(self.dedupe),
         )
 
     def fingerprint(self, owner: str) -> str:

@@ -20,6 +20,7 @@ from api.fields import (
     policy_of,
 )
 from builder_framework import validate, validate_archive
+from builder_framework.domain import dedupe
 from builder_framework.errors import InvalidValueError
 from builder_framework.recipe import GitLogin, GitSource, InlineSource, Source, TarballSource
 from builder_framework.redact import Secret
@@ -202,6 +203,11 @@ class SourceBody(Body):
         if len(given) != 1:
             fail("give exactly one of git, tarball and inline, or upload a context")
         return self
+
+    @property
+    def is_fixed(self) -> bool:
+        """See `dedupe.is_fixed`."""
+        return self.upload is not None or dedupe.is_fixed(self.to_source())
 
     def to_source(self) -> Source:
         """The value that API, store, wire and executor share; not of an upload."""

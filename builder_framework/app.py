@@ -62,7 +62,9 @@ class Application:
         self._store = SqlStore(settings.database(), sealer)
         self._logs = _logs(self._store, settings.data_dir)
         announce = settings.announcer().deliveries_of
-        self._door = Door(Follower(self._store, self._logs, time.time, announce))
+        self._door = Door(
+            Follower(self._store, self._logs, time.time, announce, settings.dedupe_window)
+        )
         self._election = _election(settings, self._store)
         self._elected = threading.Event()
         self._leader: Leader | None = None

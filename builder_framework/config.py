@@ -294,6 +294,11 @@ class Settings(BaseModel):
         description="How often a build is started when agents, networks or registries fail it, "
         "if not asked.",
     )
+    dedupe_window: Amount = Field(
+        _DAY,
+        description="Seconds for which a build that has succeeded is given to requests for the "
+        "same that say `dedupe: finished`.",
+    )
     retry_backoff: Seconds = Field(
         2.0, description="Seconds before the second attempt; doubled for each further one."
     )

@@ -157,6 +157,7 @@ def _loop_policy(settings: Settings, template: ExecutorTemplate) -> LoopPolicy:
         slots_per_agent=settings.slots_per_agent,
         cache_patience=settings.cache_patience,
         executor_idle=settings.executor_idle,
+        dedupe_window=settings.dedupe_window,
         kind=lambda build: kind(build, template),
     )
 

@@ -89,6 +89,15 @@ class Supersede(str, enum.Enum):
     RUNNING = "running"
 
 
+class Dedupe(str, enum.Enum):
+    """Which other build of the same image may be given instead of a new one: none, one that is not
+    over, or one that has succeeded lately, too."""
+
+    OFF = "off"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What somebody asked for, already validated; defaults are filled in.
@@ -115,6 +124,7 @@ class BuildRequest:
     webhooks: tuple[Secret, ...] = ()
     supersede: Supersede = Supersede.NONE
     group: str | None = None
+    dedupe: Dedupe = Dedupe.OFF
 
     @property
     def origin(self) -> str:
@@ -214,7 +224,7 @@ class Build:
 
     `version` counts changes, for the store's compare-and-set. `not_before`: do not place earlier.
     `failures`: attempts that the surroundings failed; see `retry`. `supersedes`: ids of the builds
-    that ended with the acceptance of this one.
+    that ended with the acceptance of this one. `joined`: how often it was asked for again.
     """
 
     id: str
@@ -234,6 +244,7 @@ class Build:
     failures: int = 0
     log_complete: bool = False
     supersedes: tuple[str, ...] = ()
+    joined: int = 0
     version: int = 0
 
     @property

@@ -38,6 +38,7 @@ builds = sa.Table(
     sa.Column("log_complete", sa.Boolean, nullable=False),
     sa.Column("supersedes", sa.Text),
     sa.Column("upload_id", sa.String(32)),
+    sa.Column("joined", sa.Integer, nullable=False, server_default="0"),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Index("ix_builds_state_seq", "state", "seq"),
     sa.Index("ix_builds_git_url_seq", "git_url", "seq"),
@@ -92,6 +93,15 @@ idempotency_keys = sa.Table(
     sa.Column("owner", sa.String(64), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
     sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), nullable=False),
+)
+
+# The newest build of each thing that was asked for so that others may have it, too.
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), nullable=False),
 )
 

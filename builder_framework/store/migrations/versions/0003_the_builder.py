@@ -1,5 +1,5 @@
 """Requests say `source` and `recipe`, as the wire does; secrets are sealed; builds supersede, and
-bring their contexts with them.
+bring their contexts with them; some are given to others who ask for the same.
 """
 
 from __future__ import annotations
@@ -40,7 +40,18 @@ def upgrade() -> None:
     op.add_column("builds", sa.Column("supersedes", sa.Text(), nullable=True))
     op.add_column("builds", sa.Column("upload_id", sa.String(length=32), nullable=True))
     op.create_index(op.f("ix_builds_upload_id"), "builds", ["upload_id"])
+    op.add_column("builds", sa.Column("joined", sa.Integer(), server_default="0", nullable=False))
     _create_uploads()
+    op.create_table(
+        "identities",
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("build_id", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["build_id"], ["builds.id"], name=op.f("fk_identities_build_id_builds")
+        ),
+        sa.PrimaryKeyConstraint("owner", "digest", name=op.f("pk_identities")),
+    )
     sealer: Sealer = context.config.attributes["sealer"]
     connection = op.get_bind()
     with op.batch_alter_table("idempotency_keys") as table:
