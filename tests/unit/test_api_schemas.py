@@ -156,6 +156,7 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "platforms": [],
         "supersede": "none",
         "group": None,
+        "dedupe": "off",
         "cache_from": [],
         "cache_to": None,
         "registry_cache": False,
