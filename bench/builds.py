@@ -117,7 +117,10 @@ class Bench:
 
     def _bare(self, variant: str, engine: BareEngine, url: str, name: str) -> Took:
         time.sleep(_SETTLE)
-        took = engine.run(url, f"{self.cluster.registry.address}/{name}/bare:1")
+        # Another tag each time: moving one can make BuildKit's next export fail (buildkit#6521).
+        tag = len(self.samples.total[variant])
+        label = variant.replace(", ", "-").replace(" ", "-")
+        took = engine.run(url, f"{self.cluster.registry.address}/{name}/bare:{label}-{tag}")
         self.samples.add(variant, took.total, _parts(took))
         return took
 

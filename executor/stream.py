@@ -48,6 +48,11 @@ _DOCKERFILE = re.compile(
     r"Dockerfile: no such file or directory",
     re.IGNORECASE,
 )
+# containerd's garbage collector has taken what the export was about to build on, when the image that
+# kept it went away: https://github.com/moby/buildkit/issues/6521. Nothing is lost but time.
+_COLLECTED = re.compile(
+    r"failed to prepare extraction snapshot .* parent snapshot \S+ does not exist"
+)
 _ENGINE = re.compile(
     r"Cannot connect to the Docker daemon|connection refused|error reading from server|"
     r"no such builder|failed to (?:connect|dial)|\b(?:EOF|transport is closing)\b",
@@ -197,6 +202,8 @@ def _why(state: BuildState, exit_code: int) -> Failure:
         )
     if exited:
         return Failure(Reason.STEP_FAILED, f"{step or 'RUN'}: {exited['how']}")
+    if step.startswith("exporting to ") and _COLLECTED.search(texts):
+        return Failure(Reason.BUILD_FAILED, f"the image was not unpacked: {error}", transient=True)
     if _FROM.match(step):
         return _base_image_failure(error, texts)
     if _INSTRUCTION.match(step):

@@ -266,6 +266,20 @@ ERROR: failed to solve: process "/bin/sh -c exit 3" did not complete successfull
         Reason.STEP_FAILED,
         "[a 2/2] RUN exit 3: exit code: 3",
     ),
+    "an export that lost its parent": (
+        (
+            "#12 exporting to image\n"
+            '#12 ERROR: failed to prepare extraction snapshot "extract-41-tA2n sha256:b42c": '
+            "parent snapshot sha256:ae90 does not exist: not found\n"
+            'ERROR: failed to solve: failed to prepare extraction snapshot "extract-41-tA2n '
+            'sha256:b42c": parent snapshot sha256:ae90 does not exist: not found\n'
+        ),
+        Reason.BUILD_FAILED,
+        (
+            'the image was not unpacked: failed to prepare extraction snapshot "extract-41-tA2n '
+            'sha256:b42c": parent snapshot sha256:ae90 does not exist: not found'
+        ),
+    ),
     "something else": (
         "ERROR: something nobody has seen\n",
         Reason.BUILD_FAILED,
