@@ -48,8 +48,8 @@ _DOCKERFILE = re.compile(
     r"Dockerfile: no such file or directory",
     re.IGNORECASE,
 )
-# containerd's garbage collector has taken what the export was about to build on, when the image that
-# kept it went away: https://github.com/moby/buildkit/issues/6521. Nothing is lost but time.
+# containerd's garbage collector has taken what the export was about to build on, as the image that
+# kept it had gone: https://github.com/moby/buildkit/issues/6521. Nothing is lost but time.
 _COLLECTED = re.compile(
     r"failed to prepare extraction snapshot .* parent snapshot \S+ does not exist"
 )

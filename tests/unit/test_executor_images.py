@@ -98,7 +98,7 @@ LOST = """\
 echo run >> {runs}
 [ $(wc -l < {runs}) -gt 1 ] && exit 0
 echo '#3 exporting to image'
-echo '#3 ERROR: failed to prepare extraction snapshot "extract-1 a": parent snapshot b does not exist'
+echo '#3 ERROR: failed to prepare extraction snapshot "x": parent snapshot y does not exist'
 exit 1
 """
 
