@@ -17,11 +17,11 @@ def test_a_newer_build_ends_older_ones_that_wait_and_run(golden: Golden) -> None
     framework, name = golden.framework, golden.name
     url = golden.create("ARG SECONDS=0", "RUN echo it runs; sleep $SECONDS; echo $SECONDS > /s")
     running = framework.submit(url, f"{name}:1", supersede="running", build_args={"SECONDS": "100"})
-    waiting = framework.submit(url, f"{name}:2", supersede="queued", constraints=NOWHERE)
     other = framework.submit(
         url, f"{name}:3", supersede="queued", group="other", constraints=NOWHERE
     )
     until(lambda: "it runs" in framework.log(running), "the step does not run")
+    waiting = framework.submit(url, f"{name}:2", supersede="queued", constraints=NOWHERE)
     second = framework.submit(url, f"{name}:4", supersede="queued", constraints=NOWHERE)
     assert framework.get(second)["supersedes"] == [waiting]
     assert framework.get(running)["state"] == "RUNNING"

@@ -38,7 +38,7 @@ class Network:
 def network(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     host, registry = cluster.address, cluster.registry.address
     with (
-        FaultyProxy(cluster.git.url, host=host) as proxy,
+        FaultyProxy(registry, host=host) as proxy,
         FaultyProxy(registry, Fault.TOO_MANY, chosen=puts_the_tag, host=host) as busy,
     ):
         settings = {
@@ -84,10 +84,14 @@ def test_a_mirror_is_asked_for_the_images_of_docker_hub(
     assert "bin/busybox" in image.files
 
 
-def test_a_registry_that_asks_for_patience_gets_it(network: Network, repository: Golden) -> None:
+def test_a_registry_that_asks_for_patience_gets_it(
+    network: Network, repository: Golden, cluster: Cluster
+) -> None:
     """429 with Retry-After, for the put of the tag: waited for, and nothing is built again."""
     images = [f"{network.busy.address}/{repository.name}:1"]
-    repository.make(repository.create("RUN true"), images=images)
+    login = {"username": cluster.registry.username, "password": cluster.registry.password}
+    base = {"registry": cluster.registry.address, "use": "pull", **login}
+    repository.make(repository.create("RUN true"), images=images, registries=[base])
     puts = [seen for seen in network.busy.seen if puts_the_tag(seen.method, seen.path)]
     assert [seen.status for seen in puts] == [None, 201]
     assert puts[1].at - puts[0].at >= RETRY_AFTER

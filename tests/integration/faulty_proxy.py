@@ -72,11 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
     def _forward(self, body: bytes, fault: Fault | None) -> None:
-        place = urlsplit(self.path).netloc or self.server.upstream
-        upstream = http.client.HTTPConnection(place, timeout=20)
+        url = urlsplit(self.path)
+        upstream = http.client.HTTPConnection(url.netloc or self.server.upstream, timeout=20)
+        # Only a proxy is told the whole URL (RFC 9112, 3.2).
+        path = url._replace(scheme="", netloc="").geturl()
         with contextlib.closing(upstream):
             headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP_BY_HOP}
-            upstream.request(self.command, self.path, body, headers)
+            upstream.request(self.command, path, body, headers)
             response = upstream.getresponse()
             content = response.read()
         self.server.note(self, response.status)
