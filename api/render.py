@@ -243,6 +243,7 @@ def _attempt(attempt: Attempt, redact: Redact) -> Json:
             "hostname": redact(place.hostname),
             "url": redact(place.agent_url),
         },
+        "executor": place.executor_id,
         "placed_at": timestamp(attempt.placed_at),
         "running_at": timestamp(attempt.running_at),
         "ended_at": timestamp(attempt.ended_at),

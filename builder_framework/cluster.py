@@ -9,6 +9,9 @@ from typing import Protocol
 from builder_framework.domain.model import Attempt, Build
 from builder_framework.domain.offers import AgentOffer, Offer
 
+IDLE_MARGIN = 60.0
+"""Seconds that an idle executor lives longer than the framework counts on it."""
+
 
 @dataclass(frozen=True)
 class Subscribed:
@@ -55,15 +58,29 @@ class ExecutorMessage:
     data: bytes
 
 
-ClusterInput = Subscribed | Disconnected | OffersReceived | StatusUpdate | ExecutorMessage
+@dataclass(frozen=True)
+class ExecutorLost:
+    """An executor has ended, in whatever way; its tasks' updates come by themselves."""
+
+    executor_id: str
+    agent_id: str
+
+
+ClusterInput = (
+    Subscribed | Disconnected | OffersReceived | StatusUpdate | ExecutorMessage | ExecutorLost
+)
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A task to launch: the build with the attempt that was stored for it."""
+    """A task to launch: the build with the attempt that was stored for it.
+
+    `joins`: its executor was launched before, or is with an earlier one of the same call.
+    """
 
     build: Build
     attempt: Attempt
+    joins: bool = False
 
 
 class Cluster(Protocol):

@@ -59,7 +59,6 @@ _FOREIGN = frozenset(
         "BUILDER_CACHE_DIR",
         "BUILDER_TEST_KEEP",
         "BUILDER_TEST_INDEX",
-        "BUILDER_EXECUTOR_IDLE",
         "BUILDER_FAILPOINT",
         "BUILDER_FAILPOINTS_ALLOWED",
     }
@@ -151,6 +150,12 @@ class Settings(BaseModel):
     executor_image: str = Field(description="Docker image of the executor.")
     executor_cpus: Amount = Field(0.1, description="cpus of the executor itself.")
     executor_mem: Amount = Field(128.0, description="MiB of memory of the executor itself.")
+    executor_idle: Amount = Field(
+        600.0,
+        description="Seconds that an executor with its warm engine waits for another build that "
+        "shares caches with its last one (`cache_sharing`). Builds that run on the agent at the "
+        "same time share it, too. 0: every build has an executor of its own.",
+    )
     executor_network: str = Field(
         "BRIDGE", description="Docker or CNI network of the executor: BRIDGE or a name."
     )

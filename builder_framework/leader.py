@@ -18,7 +18,7 @@ from builder_framework.mesos.offerbook import OfferBook
 from builder_framework.mesos.sandbox import AgentSandboxes
 from builder_framework.mesos.scheduler import BuildScheduler
 from builder_framework.mesos.tls import client_context
-from builder_framework.mesos.translate import ExecutorTemplate, framework_info
+from builder_framework.mesos.translate import ExecutorTemplate, framework_info, kind
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import Logs
@@ -66,13 +66,14 @@ class Leader:
             # The master lets the last one that subscribes win: only a leader may.
             may_subscribe=store.check_leadership,
         )
+        template = _executor_template(settings)
         parts = Parts(
             store=store,
             logs=logs,
             cluster=MesosCluster(
                 self._driver,
                 offers,
-                _executor_template(settings),
+                template,
                 AgentWorkDirs(tls) if settings.survive_agent_restarts else None,
             ),
             sandboxes=AgentSandboxes(tls),
@@ -80,7 +81,7 @@ class Leader:
             fatal=fatal,
             announce=settings.announcer().deliveries_of,
         )
-        self.service = BuildService(parts, _loop_policy(settings), time.time)
+        self.service = BuildService(parts, _loop_policy(settings, template), time.time)
         self._webhooks = _webhooks(settings, store)
 
     def start(self) -> None:
@@ -126,6 +127,7 @@ def _executor_template(settings: Settings) -> ExecutorTemplate:
         cache_sharing=settings.cache_sharing,
         staging_tag=settings.staging_tag,
         pids_limit=settings.pids_limit,
+        idle=settings.executor_idle,
     )
 
 
@@ -133,7 +135,7 @@ def _executor_resources(settings: Settings) -> Resources:
     return Resources(settings.executor_cpus, settings.executor_mem, 0.0)
 
 
-def _loop_policy(settings: Settings) -> LoopPolicy:
+def _loop_policy(settings: Settings, template: ExecutorTemplate) -> LoopPolicy:
     return LoopPolicy(
         machine=MachinePolicy(
             staging_timeout=settings.staging_timeout,
@@ -146,6 +148,8 @@ def _loop_policy(settings: Settings) -> LoopPolicy:
         executor_resources=_executor_resources(settings),
         slots_per_agent=settings.slots_per_agent,
         cache_patience=settings.cache_patience,
+        executor_idle=settings.executor_idle,
+        kind=lambda build: kind(build, template),
     )
 
 

@@ -99,6 +99,10 @@ class Redactor:
             text = self._pattern.sub(MASK, text)
         return mask_url_userinfo(text)
 
+    def finds(self, text: str) -> bool:
+        """Whether one of the secrets stands in `text`."""
+        return self._pattern is not None and self._pattern.search(text) is not None
+
     def git_url(self, url: str) -> str:
         """A validated URL masked, but for the user of `ssh://git@host`, which is no secret there.
 

@@ -67,7 +67,7 @@ class BuildExecutor(Executor):  # type: ignore[misc]
         self._engines = Engines(settings.sandbox)
         self._changed = threading.Condition()
         self._tasks: dict[str, Task] = {}
-        self._active = 0
+        self._stuck: set[str] = set()
         self._had_tasks = False
         self._shutdown: float | None = None
         self._closing = False
@@ -124,15 +124,21 @@ class BuildExecutor(Executor):  # type: ignore[misc]
             driver.sendStatusUpdate,
             driver.sendFrameworkMessage,
             self._task_ended,
+            self._task_stuck,
         )
         with self._changed:
-            if self._closing or self._shutdown is not None or self._lost is not None:
+            if self._shutdown is not None or self._lost is not None:
                 logger.warning("ignored LAUNCH of %s: about to end", task_id)
                 return
-            self._tasks[task_id] = new
-            self._active += 1
-            self._had_tasks = True
-            self._changed.notify_all()
+            refused = self._closing or bool(self._stuck)
+            if not refused:
+                self._tasks[task_id] = new
+                self._had_tasks = True
+                self._changed.notify_all()
+        if refused:
+            logger.warning("refused %s: about to end", task_id)
+            new.refuse("the executor takes no more builds")
+            return
         logger.info("task %s starts", task_id)
         new.start()
 
@@ -193,10 +199,20 @@ class BuildExecutor(Executor):  # type: ignore[misc]
         default: float = self._driver.grace_shutdown_period if self._driver else 5.0
         return max(1.0, default if wanted is None else wanted)
 
-    def _task_ended(self) -> None:
+    def _task_ended(self, task_id: str) -> None:
         with self._changed:
-            self._active -= 1
+            del self._tasks[task_id]
             self._changed.notify_all()
+
+    def _task_stuck(self, task_id: str) -> None:
+        """Only the container's end will end it, and that must not wait for it."""
+        with self._changed:
+            self._stuck.add(task_id)
+            self._changed.notify_all()
+
+    @property
+    def _active(self) -> bool:
+        return bool(self._tasks.keys() - self._stuck)
 
     def _wait(self) -> None:
         """Until there is nothing more to wait for."""
@@ -216,8 +232,7 @@ class BuildExecutor(Executor):  # type: ignore[misc]
                     continue
                 idle_since = now if idle_since is None else idle_since
                 left = idle_since + self._settings.idle - now
-                if left <= 0:
-                    # From here on a LAUNCH is not answered; the agent will call that task lost.
+                if left <= 0 or self._stuck:
                     self._closing = True
                     return
                 self._changed.wait(left)
@@ -229,11 +244,11 @@ class BuildExecutor(Executor):  # type: ignore[misc]
     def _finish(self, driver: ExecutorDriver) -> int:
         """Every build has ended or will with us: end the engine, wait for the last word's ack."""
         patience = ENGINE_PATIENCE
-        if self._active or self._lost is not None:
+        if self._tasks or self._lost is not None:
             patience = 0.0
         elif self._shutdown is not None:
             patience = max(0.0, self._shutdown - time.monotonic())
-        tidy = self._closing
+        tidy = self._closing and not self._tasks
         stopper = _in_background(lambda: self._engines.stop(patience, tidy=tidy), "stop engine")
         # Only the time while the agent is there counts; the driver gives up on one that is not.
         waited = 0.0

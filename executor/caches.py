@@ -90,6 +90,11 @@ class Lease:
                 gone += 1
         return gone
 
+    def remember(self, source: str) -> None:
+        """Another source is built here."""
+        with contextlib.suppress(OSError):
+            _remember(self.folder, source)
+
     def ending(self) -> None:
         """The engine is about to stop: who wants this directory may wait for it."""
         with contextlib.suppress(OSError):

@@ -30,6 +30,9 @@ STEP_LOG = 8 * 1024 * 1024
 """Bytes of one step's output that BuildKit passes on; it holds several copies of it in memory. By
 default it also drops what comes faster than 200 KiB/s, which often is the error."""
 
+ENDING = 2.0
+"""Seconds that an engine has to end before another one starts."""
+
 _TICK = 0.02
 
 _SHORTEST = 6
@@ -63,6 +66,10 @@ class Engine(Protocol):
 
     def protect(self, secrets: Iterable[Secret]) -> None:
         """What it may have seen of a build, and must not remember."""
+        ...
+
+    def welcome(self, key: CacheKey, reach: Iterable[str]) -> None:
+        """Another build comes to it while it runs."""
         ...
 
     def tidy(self) -> None:
@@ -111,6 +118,9 @@ class SocketEngine:
     def protect(self, secrets: Iterable[Secret]) -> None:
         """Its memory is its owner's."""
 
+    def welcome(self, key: CacheKey, reach: Iterable[str]) -> None:
+        """Its network and its cache are its owner's."""
+
     def tidy(self) -> None:
         """Its cache is its owner's."""
 
@@ -152,6 +162,7 @@ class NestedEngine:
         self._stopping = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._took = 0.0
+        self._bridge = ""
         self.address = f"unix://{self._socket}"
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._thread.start()
@@ -183,6 +194,16 @@ class NestedEngine:
         """See Engine."""
         lines = (line for secret in secrets for line in secret.reveal().splitlines())
         self._needles |= {line.encode() for line in lines if len(line) >= _SHORTEST}
+
+    def welcome(self, key: CacheKey, reach: Iterable[str]) -> None:
+        """See Engine. What was there for the start is done for those that come later."""
+        lease = self._lease
+        if lease is not None:
+            lease.remember(key.source)
+        caches.make_room(self._root)
+        hidden = host.hidden(reach, self._bridge) if self._bridge else None
+        if hidden is not None:
+            logger.warning("%s is in the network of the engine, %s", hidden, self._bridge)
 
     def tidy(self) -> None:
         """See Engine. Best effort: the next engine here begins with the same."""
@@ -241,7 +262,8 @@ class NestedEngine:
         self._socket.unlink(missing_ok=True)  # of one that was killed
         taken = [*host.routed_networks(), *host.nameservers(), *host.addresses(self._reach)]
         settings = self._run_dir / "daemon.json"
-        host.write_daemon_json(settings, self._spec, host.bridge_address(taken))
+        self._bridge = host.bridge_address(taken)
+        host.write_daemon_json(settings, self._spec, self._bridge)
         began = time.monotonic()
         with self._log.open("ab") as log:
             dockerd = self._process = process.start(
@@ -318,6 +340,7 @@ class Engines:
         self._engine: Engine | None = None
         self._closed = False
         self._users = 0
+        self._spoiled: Engine | None = None
 
     @contextlib.contextmanager
     def use(
@@ -337,6 +360,14 @@ class Engines:
         finally:
             with self._lock:
                 self._users -= 1
+                if engine is self._spoiled and not self._users:
+                    engine.stop(ENDING)
+
+    def spoil(self, engine: Engine) -> None:
+        """It heard a secret: what it remembers is cleared away once nobody uses it any more."""
+        with self._lock:
+            if engine.private:
+                self._spoiled = engine
 
     def abandon(self, engine: Engine) -> None:
         """Kill an engine of ours that nobody else uses, with whatever it is doing."""
@@ -350,6 +381,7 @@ class Engines:
             raise BuildFailure(Reason.ENGINE_FAILED, "the executor is about to end")
         if self._engine is not None and self._engine.alive:
             if (spec, key.domain) == self._settings:
+                self._engine.welcome(key, reach)
                 return self._engine
             if self._users:
                 raise BuildFailure(
@@ -357,7 +389,7 @@ class Engines:
                     "this executor's engine runs with other settings; use a new executor",
                 )
         if self._engine is not None:
-            self._engine.stop(2.0)
+            self._engine.stop(ENDING)
         self._settings = (spec, key.domain)
         self._engine = (
             SocketEngine()

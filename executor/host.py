@@ -87,6 +87,12 @@ def bridge_address(taken: Iterable[Network], candidates: Iterable[Network] = _BR
     raise LookupError("every network that the engine's bridge could use is taken")
 
 
+def hidden(hosts: Iterable[str], bridge: str) -> str | None:
+    """The first of `hosts` (see `addresses`) that is in the bridge's network, if there is one."""
+    network = ipaddress.IPv4Network(bridge, strict=False)
+    return next((host for host in hosts if any(map(network.overlaps, addresses([host])))), None)
+
+
 def prepare_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:
     """Make the container's cgroups fit for an engine's containers within.
 

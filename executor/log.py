@@ -96,6 +96,7 @@ class BuildLog:
     ) -> None:
         self._lock = threading.Lock()
         self._redactor = Redactor(secrets)
+        self._leaked = False
         # Percent-encoding is the longest form: three characters per byte.
         self._longest_secret = max((3 * len(s.reveal().encode()) for s in secrets), default=0)
         self._max_line = max_line
@@ -107,6 +108,11 @@ class BuildLog:
         self._file: int | None = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
         )
+
+    @property
+    def leaked(self) -> bool:
+        """Whether a child printed a secret, which whoever else listened to it may have kept."""
+        return self._leaked
 
     def redact(self, text: str) -> str:
         """`text` without this task's secrets."""
@@ -155,8 +161,10 @@ class BuildLog:
             os.close(self._file)
             self._file = None
 
-    def _clean(self, text: str, cut: int) -> str:
-        text = self.redact(text)
+    def _clean(self, raw: str, cut: int) -> str:
+        text = self.redact(raw)
+        if text != raw and self._redactor.finds(raw):
+            self._leaked = True
         if cut:
             keep = max(0, len(text) - self._longest_secret)
             return f"{text[:keep]} [{cut} bytes of this line left out]"

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -121,8 +121,7 @@ class Pipeline:
         hosts = [login.host for login in plan.git.logins]
         reach = [*(image.registry for image in plan.images), plan.git.url, *hosts]
         # The engine starts while the sources come.
-        with self.engines.use(self.spec.engine, plan.cache, reach) as engine:
-            engine.protect(self.spec.secrets())
+        with self._engine(plan, reach) as engine:
             with self._phase(Phase.CLONING, f"Cloning {plan.git.url} ({plan.git.ref or 'HEAD'})"):
                 checkout = self._clone(plan)
                 extras = self._extras(plan, checkout, engine)
@@ -139,6 +138,16 @@ class Pipeline:
                 report = self._publish(publisher, self._stage(plan, publisher, engine))
                 extras.pushed()
                 return report
+
+    @contextlib.contextmanager
+    def _engine(self, plan: Plan, reach: Iterable[str]) -> Iterator[Engine]:
+        with self.engines.use(self.spec.engine, plan.cache, reach) as engine:
+            engine.protect(self.spec.secrets())
+            try:
+                yield engine
+            finally:
+                if self.log.leaked:
+                    self.engines.spoil(engine)
 
     def _publisher(self, plan: Plan) -> Publisher:
         spec, token = self.spec, self.token

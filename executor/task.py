@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 
 class Task:
     """A build with a thread of its own. `ended` is called once, in that thread, when all is over:
-    the terminal update was handed over and the workspace is gone. `ask` sends a message to the
+    the terminal update was handed over and the workspace is gone. `stuck`: it was given up, and its
+    thread may go on for ever. Both hear the task's id. `ask` sends a message to the
     framework; it may raise as `LeaseDesk` expects.
     """
 
@@ -47,13 +48,15 @@ class Task:
         engines: Engines,
         send: Send,
         ask: Callable[[bytes], None],
-        ended: Callable[[], None],
+        ended: Callable[[str], None],
+        stuck: Callable[[str], None],
     ) -> None:
         self.task_id = task_id
         self._data = data
         self._sandbox = sandbox
         self._engines = engines
         self._ended = ended
+        self._stuck = stuck
         self._token = CancelToken()
         self._log: BuildLog | None = None
         self._desk = LeaseDesk(task_id, ask)
@@ -63,6 +66,12 @@ class Task:
     def start(self) -> None:
         """Begin to build."""
         self._thread.start()
+
+    def refuse(self, why: str) -> None:
+        """It is not begun here; another executor may take it."""
+        self._reporter.end(
+            Report(outcome=Outcome.FAILED, reason=Reason.LAUNCH_FAILED, message=why, transient=True)
+        )
 
     def stop(self, why: Stop, grace: float, *, announce: bool = False) -> None:
         """Make it end within `grace` seconds; returns at once.
@@ -98,7 +107,7 @@ class Task:
             logger.exception("task %s failed by a defect or its sandbox", self.task_id)
             self._reporter.end(_failed(Reason.EXECUTOR_ERROR, f"the executor failed: {error}"))
         finally:
-            self._ended()
+            self._ended(self.task_id)
 
     def _spec(self) -> BuildSpec | None:
         try:
@@ -138,6 +147,7 @@ class Task:
             )
         ):
             logger.error("task %s did not stop in time", self.task_id)
+            self._stuck(self.task_id)
 
     def _before_end(self, report: Report) -> None:
         """The result outlives the update's data, which reconciliation erases."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 import re2
@@ -74,8 +75,10 @@ class Offer:
 
 @dataclass(frozen=True)
 class QueuedBuild:
-    """What matching needs to know of a build, the executor's own resources included.
+    """What matching needs to know of a build.
 
+    `executor`: what an executor takes on top of `resources` where none of `kind` is yet; None as
+    kind: it always needs one of its own.
     `duration`: seconds that the build may take, for maintenance windows. `avoid`: ids of agents on
     which attempts failed lately. `warm`: URL of the agent with the warmest cache, for which the
     build waits until `patient_until`.
@@ -88,6 +91,8 @@ class QueuedBuild:
     avoid: frozenset[str] = frozenset()
     warm: str | None = None
     patient_until: float = 0.0
+    executor: Resources = field(default_factory=Resources)
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,18 +144,21 @@ def match(
     now: float,
     slots_in_use: Mapping[str, frozenset[int]],
     slots_per_agent: int,
+    executors: AbstractSet[tuple[str, str]] = frozenset(),
 ) -> MatchResult:
     """Place as many builds of `queue` (in its order) as the offers carry.
 
     Among the agents that fit, the one with the warm cache takes the build, else the one with most
     cpus left, so that builds spread.
     `slots_in_use`: agent id -> numbers of cache volumes held by attempts that are not over.
+    `executors`: (agent id, kind) of those that take further builds.
     """
     agents = merge(offers)
     left = {agent.first.agent_id: agent.resources for agent in agents}
     used = {
         agent.first.agent_id: set(slots_in_use.get(agent.first.agent_id, ())) for agent in agents
     }
+    there = set(executors)
     matches: list[Match] = []
     refusals: dict[str, dict[str, str]] = {}
     for build in queue:
@@ -158,7 +166,8 @@ def match(
         refused: dict[str, str] = {}
         for agent in agents:
             agent_id = agent.first.agent_id
-            reason = refusal(build, agent.first, left[agent_id], now)
+            needs = _needs(build, agent_id, there)
+            reason = refusal(build, needs, agent.first, left[agent_id], now)
             if reason is None and len(used[agent_id]) >= slots_per_agent:
                 reason = RefusalReason.SLOTS.value
             if reason is None:
@@ -172,12 +181,21 @@ def match(
             continue
         agent_id = best.first.agent_id
         slot = next(n for n in range(slots_per_agent) if n not in used[agent_id])
-        left[agent_id] -= build.resources
+        left[agent_id] -= _needs(build, agent_id, there)
+        if build.kind is not None:
+            there.add((agent_id, build.kind))
         used[agent_id].add(slot)
         matches.append(Match(build.build_id, best, slot))
     taken = {m.agent.first.agent_id for m in matches}
     unused = tuple(agent for agent in agents if agent.first.agent_id not in taken)
     return MatchResult(tuple(matches), unused, refusals)
+
+
+def _needs(build: QueuedBuild, agent_id: str, executors: AbstractSet[tuple[str, str]]) -> Resources:
+    """An executor that is there has its own resources already."""
+    if build.kind is not None and (agent_id, build.kind) in executors:
+        return build.resources
+    return build.resources + build.executor
 
 
 def _choose(
@@ -210,8 +228,12 @@ def _waits(
     return not any(why in _NOT_SOON or why.startswith(constraint) for why in told)
 
 
-def refusal(build: QueuedBuild, offer: Offer, left: Resources, now: float) -> str | None:
-    """Why the agent with `left` resources does not take the build; None when it does."""
+def refusal(
+    build: QueuedBuild, needs: Resources, offer: Offer, left: Resources, now: float
+) -> str | None:
+    """Why the agent with `left` resources does not take the build, which `needs` so much there;
+    None when it does.
+    """
     if offer.gpus > 0:
         return RefusalReason.GPUS.value
     window = offer.unavailability
@@ -220,7 +242,6 @@ def refusal(build: QueuedBuild, offer: Offer, left: Resources, now: float) -> st
     for constraint in build.constraints:
         if not satisfies(constraint, offer):
             return f"{RefusalReason.CONSTRAINT.value}:{constraint.attribute}"
-    needs = build.resources
     if needs.cpus > left.cpus + _EPSILON:
         return RefusalReason.CPUS.value
     if needs.mem > left.mem + _EPSILON:
@@ -261,3 +282,18 @@ def compile_pattern(pattern: str) -> re2._Regexp:
         return re2.compile(pattern, options=options)
     except re2.error as error:
         raise InvalidValueError(f"not an RE2 pattern: {error}") from error
+
+
+def idle_to_end(
+    build: QueuedBuild, offer: AgentOffer, idle: int, executor: Resources, now: float
+) -> int:
+    """How many of an agent's `idle` executors, each with the resources of `executor`, would have
+    to end so that the build fits in there; 0 when it does anyway, or would not even so.
+    """
+    needs = build.resources + build.executor
+    left = offer.resources
+    for number in range(idle + 1):
+        if refusal(build, needs, offer.first, left, now) is None:
+            return number
+        left += executor
+    return 0

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 from builder_framework import failpoints
 from builder_framework.cluster import Launch, StatusUpdate
 from builder_framework.domain.offers import AgentOffer
-from builder_framework.errors import NotSubscribedError
+from builder_framework.errors import CallError, NotSubscribedError
 from builder_framework.mesos import translate
 from builder_framework.mesos.agents import AgentWorkDirs
 from builder_framework.mesos.driver import SchedulerDriver
 from builder_framework.mesos.offerbook import OfferBook
+
+REMEMBERED = 50_000
+"""Executors; each takes some 3 KB."""
 
 
 class MesosCluster:
@@ -29,21 +34,47 @@ class MesosCluster:
         self._offers = offers
         self._template = template
         self._work_dirs = work_dirs
+        # Used by the dispatcher's thread only.
+        self._executors: OrderedDict[str, translate.ExecutorInfo] = OrderedDict()
 
     def launch(self, agent: AgentOffer, launches: Sequence[Launch], refuse_seconds: float) -> None:
+        self._check_known(launches)
         ids = [offer.id for offer in agent.offers]
         raw = self._offers.pop(ids)
         if len(raw) != len(ids):
             # A new subscription came between matching and now.
             raise NotSubscribedError("ACCEPT was not sent: the offers are void")
         pool = translate.pool_of(raw)
-        checkpoints = self._checkpoints(agent)
         tasks = [
-            translate.task_info(launch, self._template, pool, checkpoints) for launch in launches
+            translate.task_info(
+                launch, self._template, pool, self._executor_info(launch, agent, pool)
+            )
+            for launch in launches
         ]
         failpoints.reach("T6.before")
         self._driver.accept(ids, tasks, refuse_seconds)
         failpoints.reach("T7.after")
+
+    def _check_known(self, launches: Sequence[Launch]) -> None:
+        new = {each.attempt.placement.executor_id for each in launches if not each.joins}
+        for each in launches:
+            executor_id = each.attempt.placement.executor_id
+            if executor_id not in new and executor_id not in self._executors:
+                raise CallError(f"executor {executor_id} is not one of this process")
+
+    def _executor_info(
+        self, launch: Launch, agent: AgentOffer, pool: list[dict[str, Any]]
+    ) -> translate.ExecutorInfo:
+        """The very same as before for an executor that runs: the master compares."""
+        executor_id = launch.attempt.placement.executor_id
+        if not launch.joins:
+            self._executors[executor_id] = translate.executor_info(
+                launch, self._template, pool, self._checkpoints(agent)
+            )
+        self._executors.move_to_end(executor_id)
+        while len(self._executors) > REMEMBERED:
+            self._executors.popitem(last=False)
+        return self._executors[executor_id]
 
     def _checkpoints(self, agent: AgentOffer) -> str | None:
         if self._work_dirs is None:
@@ -67,6 +98,7 @@ class MesosCluster:
         failpoints.reach("T16.after")
 
     def shutdown_executor(self, executor_id: str, agent_id: str) -> None:
+        self._executors.pop(executor_id, None)
         self._driver.shutdown_executor(executor_id, agent_id)
 
     def message(self, executor_id: str, agent_id: str, data: bytes) -> None:

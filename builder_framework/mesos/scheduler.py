@@ -7,7 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from builder_framework import failpoints
-from builder_framework.cluster import ClusterInput, Disconnected, OffersReceived, Subscribed
+from builder_framework.cluster import (
+    ClusterInput,
+    Disconnected,
+    ExecutorLost,
+    OffersReceived,
+    Subscribed,
+)
 from builder_framework.mesos import translate
 from builder_framework.mesos.offerbook import OfferBook
 
@@ -86,6 +92,7 @@ class BuildScheduler:
     ) -> None:
         """Status updates of its tasks follow."""
         log.info("executor %s on agent %s ended with %s", executor_id.value, agent_id.value, status)
+        self._post(ExecutorLost(executor_id.value, agent_id.value))
 
     def frameworkMessage(  # noqa: N802
         self, _driver: Any, executor_id: Any, agent_id: Any, message: Any

@@ -16,7 +16,7 @@ from typing import Any
 
 from addict import Dict
 
-from builder_framework.cluster import ExecutorMessage, Launch, StatusUpdate
+from builder_framework.cluster import IDLE_MARGIN, ExecutorMessage, Launch, StatusUpdate
 from builder_framework.domain.model import Build, Placement, Resources
 from builder_framework.domain.offers import Offer, Unavailability
 from builder_framework.ports import CacheSharing
@@ -31,6 +31,9 @@ CACHES = "/var/lib/builder"
 CHECKPOINTS = "/mnt/mesos/checkpoints"
 """Where the executor expects the agent's checkpoints, when it may have them."""
 
+ExecutorInfo = Any
+"""The message of this name as pymesos takes it; to others, something to keep."""
+
 _SCALARS = ("cpus", "mem", "disk")
 # Mesos' scalars are fixed point with three decimal digits (values.cpp).
 _DIGITS = 3
@@ -42,7 +45,7 @@ class ExecutorTemplate:
 
     `resources`: the executor's own share, on top of the build's. `grace_period`: seconds between
     a kill and the end. `network`: a Docker network name, or BRIDGE. `pids_limit`: processes and
-    threads in the container.
+    threads in the container. `idle`: seconds that an executor waits for another build of its kind.
     """
 
     image: str
@@ -59,6 +62,7 @@ class ExecutorTemplate:
     cache_sharing: CacheSharing = CacheSharing.OWNER
     staging_tag: str = "builder-staging"
     pids_limit: int = 8192
+    idle: float = 0.0
 
 
 def offer(message: Dict) -> tuple[Offer, tuple[RawResource, ...]]:
@@ -200,45 +204,58 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
     )
 
 
-def task_info(
-    launch: Launch,
-    template: ExecutorTemplate,
-    pool: list[dict[str, Any]],
-    checkpoints: str | None = None,
-) -> Dict:
-    """The TaskInfo of an attempt; takes its resources out of `pool` (see `pool_of`).
+def kind(build: Build, template: ExecutorTemplate) -> str | None:
+    """Builds of the same kind may share an executor; None: the build has one of its own.
 
-    `checkpoints`: the agent's `WORK_DIR/meta`, mounted for the executor's `checkpoint` module.
+    Whoever shares an executor shares its engine, and so its caches. On the agent's engine the
+    executor's container is the sign that its build is alive (`executor.sweep`).
     """
+    if template.idle <= 0 or template.engine.mode is not EngineMode.NESTED:
+        return None
+    return cache_domain(build, template.cache_sharing)
+
+
+def task_info(
+    launch: Launch, template: ExecutorTemplate, pool: list[dict[str, Any]], executor: ExecutorInfo
+) -> Dict:
+    """The TaskInfo of an attempt in `executor`; takes its resources out of `pool` (`pool_of`)."""
     attempt = launch.attempt
     task = Dict()
     task.name = f"build {launch.build.id}"
     task.task_id.value = attempt.task_id
     task.agent_id.value = attempt.placement.agent_id
     task.resources = take(pool, launch.build.request.resources)
-    task.executor = _executor_info(attempt.placement, template, pool)
-    task.executor.container.docker.parameters = _parameters(launch, template)
-    if checkpoints is not None:
-        task.executor.container.volumes.append(
-            {"mode": "RW", "container_path": CHECKPOINTS, "host_path": checkpoints}
-        )
+    task.executor = executor
     task.kill_policy.grace_period.nanoseconds = _nanoseconds(template.grace_period)
     # In no endpoint of master or agent, unlike ExecutorInfo.data and every environment.
     task.data = base64.b64encode(encode_spec(spec(launch, template))).decode()
     return task
 
 
-def _executor_info(
-    placement: Placement, template: ExecutorTemplate, pool: list[dict[str, Any]]
-) -> Dict:
+def executor_info(
+    launch: Launch,
+    template: ExecutorTemplate,
+    pool: list[dict[str, Any]],
+    checkpoints: str | None = None,
+) -> ExecutorInfo:
+    """The ExecutorInfo of an executor whose first task is `launch`; takes its own resources out of
+    `pool`. The master takes no other for it as long as it runs (master/validation.cpp).
+
+    `checkpoints`: the agent's `WORK_DIR/meta`, mounted for the executor's `checkpoint` module.
+    """
+    placement = launch.attempt.placement
+    shared = kind(launch.build, template) is not None
     executor = Dict()
     executor.type = "CUSTOM"
     executor.executor_id.value = placement.executor_id
     executor.framework_id.value = placement.framework_id
     executor.name = "builder-executor"
     executor.command.value = "exec python3 -m executor"
+    environment = {"PYTHONUNBUFFERED": "1"}
+    if shared:
+        environment["BUILDER_EXECUTOR_IDLE"] = f"{template.idle + IDLE_MARGIN:g}"
     executor.command.environment.variables = [
-        {"name": "PYTHONUNBUFFERED", "type": "VALUE", "value": "1"}
+        {"name": name, "type": "VALUE", "value": value} for name, value in environment.items()
     ]
     executor.resources = take(pool, template.resources)
     # The engine needs a moment after the build's own grace period.
@@ -253,26 +270,38 @@ def _executor_info(
         executor.container.docker.network = "USER"
         executor.container.network_infos = [{"name": template.network}]
     executor.container.volumes = [_volume(placement, template)]
+    executor.container.docker.parameters = _parameters(launch, template, shared=shared)
+    if checkpoints is not None:
+        executor.container.volumes.append(
+            {"mode": "RW", "container_path": CHECKPOINTS, "host_path": checkpoints}
+        )
     return executor
 
 
-def _parameters(launch: Launch, template: ExecutorTemplate) -> list[dict[str, str]]:
+def _parameters(
+    launch: Launch, template: ExecutorTemplate, *, shared: bool
+) -> list[dict[str, str]]:
     """Options of `docker run`: who the container belongs to, and that nothing stays of it.
 
     Mesos keeps exited containers, with their anonymous volumes, for --docker_remove_delay (6 h);
-    with `rm` the engine removes both as soon as the container ends, however it does.
+    with `rm` the engine removes both as soon as the container ends, however it does. The agent
+    raises a container's memory with every task in it, but not that of memory and swap together,
+    which Docker sets to twice the first, and which may not be less (docker/docker.cpp).
     """
     labels = {
         "builder.framework": launch.attempt.placement.framework_id,
-        "builder.build": launch.build.id,
-        "builder.attempt": str(launch.attempt.number),
+        "builder.executor": launch.attempt.placement.executor_id,
     }
-    parameters = [{"key": "label", "value": f"{name}={value}"} for name, value in labels.items()]
-    return [
-        *parameters,
-        {"key": "rm", "value": "true"},
-        {"key": "pids-limit", "value": str(template.pids_limit)},
-    ]
+    if not shared:
+        labels |= {
+            "builder.build": launch.build.id,
+            "builder.attempt": str(launch.attempt.number),
+        }
+    options = [*(("label", f"{name}={value}") for name, value in labels.items()), ("rm", "true")]
+    if shared:
+        options.append(("memory-swap", "-1"))
+    options.append(("pids-limit", str(template.pids_limit)))
+    return [{"key": key, "value": value} for key, value in options]
 
 
 def _volume(placement: Placement, template: ExecutorTemplate) -> dict[str, Any]:

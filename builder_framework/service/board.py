@@ -28,20 +28,24 @@ def to_match(
     avoid: frozenset[str] = frozenset(),
     warm: str | None = None,
     patience: float = 0.0,
+    kind: str | None = None,
 ) -> QueuedBuild:
-    """What matching needs of a build; the executor takes `overhead` on top.
+    """What matching needs of a build; a new executor takes `overhead` on top, and one of this
+    `kind` takes it in.
 
     `warm`: URL of the agent with its cache; `patience`: seconds that it waits for that one.
     """
     request = build.request
     return QueuedBuild(
         build.id,
-        request.resources + overhead,
+        request.resources,
         request.timeout,
         request.constraints,
         avoid,
         warm,
         max(build.state_since, build.not_before) + patience,
+        overhead,
+        kind,
     )
 
 

@@ -11,7 +11,7 @@ from builder_framework.cluster import Cluster, Sandboxes
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, BuildRequest, new_build_id
 from builder_framework.domain.notices import Announce, no_notices
-from builder_framework.domain.states import State
+from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import BuilderError, StoreUnavailableError
 from builder_framework.ports import (
     BuildView,
@@ -89,8 +89,8 @@ class BuildService:
         log.info("taken over: %d builds that are not over", len(self._loop.active))
 
     def _newest(self) -> list[Build]:
-        """Builds that ended well, the newest last: their agents are warm for the next ones."""
-        query, found = ListQuery(states=(State.SUCCEEDED,), limit=200), []
+        """Builds that ended, the newest last: their agents are warm for the next ones."""
+        query, found = ListQuery(states=tuple(TERMINAL), limit=200), []
         for _ in range(_RECALLED_PAGES):
             page, cursor = self._parts.store.list(query)
             found += page

@@ -109,7 +109,9 @@ class Loop:
         """Take over the builds that are not over and begin. `ended`: the newest last."""
         for build in unfinished:
             self.active.put(build)
-        self._desk.warmth.recall(ended)
+        known = list(ended)
+        self._desk.warmth.recall(known)
+        self._desk.executors.recall([*known, *unfinished], self._clock())
         self._thread.start()
 
     def stop(self) -> None:
@@ -214,6 +216,8 @@ class Loop:
                 self._on_message(item, batch)
             case cl.OffersReceived():
                 self._desk.receive(item.offers, batch.now)
+            case cl.ExecutorLost():
+                self._desk.executors.lost(item.executor_id)
             case cl.Subscribed():
                 self._on_subscribed(item, batch)
             case cl.Disconnected():

@@ -11,11 +11,12 @@ from builder_framework import cluster as cl
 from builder_framework import failpoints
 from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Placement, Resources
+from builder_framework.domain.model import Build, Placement, Resources
 from builder_framework.domain.states import State
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard, to_match
 from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.executors import Ending, Executors, Home
 from builder_framework.service.inputs import Happened, Input, LaunchUnsure
 from builder_framework.service.warmth import Warmth
 
@@ -30,12 +31,22 @@ _REFUSE_SHORT = 1.0
 # Calls are not repeated when they fail, but a REVIVE that got lost would stop everything.
 _REVIVE_AGAIN = 60.0
 
+_RESOURCES = frozenset(
+    {
+        offers.RefusalReason.CPUS.value,
+        offers.RefusalReason.MEM.value,
+        offers.RefusalReason.DISK.value,
+    }
+)
+
 
 @dataclass(frozen=True)
 class LoopPolicy:
     """`executor_resources`: what the executor itself takes on top of a build's resources.
 
-    `cache_patience`: seconds that a build waits for the agent with its cache.
+    `cache_patience`: seconds that a build waits for the agent with its cache. `executor_idle`:
+    seconds that an executor waits for another build. `kind`: builds of the same one may share an
+    executor; None: the build has its own.
     """
 
     machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
@@ -43,6 +54,17 @@ class LoopPolicy:
     slots_per_agent: int = 8
     avoid: avoid.AvoidPolicy = field(default_factory=avoid.AvoidPolicy)
     cache_patience: float = 5.0
+    executor_idle: float = 0.0
+    kind: Callable[[Build], str | None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The executor of a placement; `home`: where it takes others in, if it does."""
+
+    id: str
+    home: Home | None
+    joins: bool
 
 
 class OfferDesk:
@@ -68,7 +90,9 @@ class OfferDesk:
         self._heard_at = 0.0
         self._failed_on: avoid.Record = {}
         self._short_of_slots = False
+        self._planned: dict[str, _Plan] = {}
         self.warmth = Warmth()
+        self.executors = Executors(policy.executor_idle)
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
@@ -92,6 +116,7 @@ class OfferDesk:
     def place(self, batch: Batch, framework_id: str | None) -> None:
         """Match what waits with what is offered; the rest is given back at once."""
         self._matches = ()
+        self._planned = {}
         if not self._offers or framework_id is None:
             return
         waiting = self._queue(batch)
@@ -102,12 +127,14 @@ class OfferDesk:
             now=batch.now,
             slots_in_use=_slots_in_use(batch),
             slots_per_agent=self._policy.slots_per_agent,
+            executors=self.executors.homes(batch.now),
         )
         self._offers.clear()
         self._matches = result.matches
         failpoints.reach("T4.after", when=bool(result.matches))
         for found in result.matches:
-            batch.step(found.build_id, ev.Placed(_placement(found, batch, framework_id)))
+            executor_id = self._executor_for(found, batch)
+            batch.step(found.build_id, ev.Placed(_placement(found, executor_id, framework_id)))
         failpoints.reach("T5.before", when=bool(result.matches))
         self._board.refused(result.refusals, batch.now)
         reasons = {why for refused in result.refusals.values() for why in refused.values()}
@@ -118,7 +145,46 @@ class OfferDesk:
         if offers.RefusalReason.COLDER.value in reasons:
             refuse = _REFUSE_SHORT
         for agent in result.unused:
+            self._make_room(agent, waiting, result.refusals, batch.now)
             self.decline(agent, refuse)
+
+    def _executor_for(self, found: offers.Match, batch: Batch) -> str:
+        """One that takes builds of this kind there, or a new one, which is named by its first."""
+        build = batch.get(found.build_id)
+        agent_id, kind = found.agent.first.agent_id, self._policy.kind(build)
+        own = f"builder.{build.id}.{len(build.attempts) + 1}"
+        known = None
+        if kind is not None:
+            planned = (p.id for p in self._planned.values() if p.home == (agent_id, kind))
+            known = self.executors.find((agent_id, kind), batch.now) or next(planned, None)
+        self._planned[build.id] = _Plan(
+            known or own, (agent_id, kind) if kind is not None else None, known is not None
+        )
+        return known or own
+
+    def _make_room(
+        self,
+        agent: offers.AgentOffer,
+        waiting: Sequence[offers.QueuedBuild],
+        refusals: Mapping[str, Mapping[str, str]],
+        now: float,
+    ) -> None:
+        """What waits for resources goes before executors that only wait for builds."""
+        agent_id = agent.first.agent_id
+        idle = self.executors.idle_on(agent_id)
+        if not idle:
+            return
+        for build in waiting:
+            if refusals.get(build.build_id, {}).get(agent_id) in _RESOURCES:
+                overhead = self._policy.executor_resources
+                number = offers.idle_to_end(build, agent, idle, overhead, now)
+                if number:
+                    self._end_executors(self.executors.make_room(agent_id, number))
+                    return
+
+    def _end_executors(self, ending: Sequence[Ending]) -> None:
+        for executor_id, agent_id in ending:
+            self._dispatcher.call(partial(self._cluster.shutdown_executor, executor_id, agent_id))
 
     def _queue(self, batch: Batch) -> list[offers.QueuedBuild]:
         policy, overhead = self._policy.avoid, self._policy.executor_resources
@@ -130,6 +196,7 @@ class OfferDesk:
                 avoid.avoided_by(build, everybody, batch.now, policy),
                 self.warmth.of(build),
                 self._policy.cache_patience,
+                self._policy.kind(build),
             )
             for build in batch.queue()
         ]
@@ -139,9 +206,12 @@ class OfferDesk:
         for build_id, build in batch.builds.items():
             before = batch.previous[build_id]
             ended = build.current
+            if ended is not None and build.stop is not None and build.stop.kills > 1:
+                self.executors.close(ended.placement.executor_id)  # it does not answer
             if ended is None or ended.live or (before is not None and before.current == ended):
                 continue
             self.warmth.learn(build)
+            self.executors.ended(ended, batch.now)
             if self._short_of_slots:
                 # A slot is ours alone to know of: no resources need have come free with it.
                 self.wish()
@@ -164,14 +234,19 @@ class OfferDesk:
         refuse = _REFUSE_UNFIT if _waits(batch) else _REFUSE_IDLE
         failpoints.reach("T5.after", when=bool(by_agent))
         for matches in by_agent.values():
-            builds = [batch.builds[found.build_id] for found in matches]
-            launches = tuple(cl.Launch(build, build.attempts[-1]) for build in builds)
+            launches = tuple(self._launch_of(batch.builds[found.build_id]) for found in matches)
             agent = matches[0].agent
             self._dispatcher.call(
                 partial(self._cluster.launch, agent, launches, refuse),
                 not_sent=partial(self._not_launched, launches),
                 unsure=partial(self._post, LaunchUnsure(agent, launches)),
             )
+
+    def _launch_of(self, build: Build) -> cl.Launch:
+        plan, attempt = self._planned[build.id], build.attempts[-1]
+        if plan.home is not None:
+            self.executors.placed(plan.id, plan.home, attempt.task_id)
+        return cl.Launch(build, attempt, plan.joins)
 
     def _not_launched(self, launches: Sequence[cl.Launch]) -> None:
         for launch in launches:
@@ -191,6 +266,7 @@ class OfferDesk:
 
     def steer(self, batch: Batch) -> None:
         """Take part in allocation only while something waits; a new wish clears old filters."""
+        self._end_executors(self.executors.surplus(batch.now))
         wanted = _waits(batch)
         overdue = batch.now - self._heard_at > _REVIVE_AGAIN
         if wanted and (self._wished or not self._taking_part or overdue):
@@ -206,15 +282,14 @@ def _waits(batch: Batch) -> bool:
     return next(batch.queue(), None) is not None
 
 
-def _placement(found: offers.Match, batch: Batch, framework_id: str) -> Placement:
+def _placement(found: offers.Match, executor_id: str, framework_id: str) -> Placement:
     offer = found.agent.first
-    number = len(batch.get(found.build_id).attempts) + 1
     return Placement(
         agent_id=offer.agent_id,
         hostname=offer.hostname,
         agent_url=offer.agent_url,
         slot=found.slot,
-        executor_id=f"builder.{found.build_id}.{number}",
+        executor_id=executor_id,
         framework_id=framework_id,
     )
 

@@ -221,6 +221,24 @@ def test_a_stuck_task_is_over_all_the_same(agent: FakeAgent) -> None:
     assert agent.states().count("TASK_KILLED") == 1
 
 
+def test_after_a_stuck_task_it_takes_no_more_and_ends(agent: FakeAgent) -> None:
+    """Only the container's end ends what is stuck; another executor takes what comes."""
+    running = Running(agent, idle=60.0)
+    agent.launch("a.1", data("slow"))
+    agent.launch("b.1", data("stuck"))
+    until(lambda: len(agent.updates) == 2)
+    policy = {"grace_period": {"nanoseconds": 1_000_000_000}}
+    agent.send(kill={"task_id": {"value": "b.1"}, "kill_policy": policy})
+    until(lambda: "TASK_KILLED" in agent.states())
+    agent.launch("c.1", data("quick"))
+    until(lambda: "TASK_FAILED" in agent.states())
+    refused = running.result("c.1")
+    assert (refused.reason, refused.transient) == (Reason.LAUNCH_FAILED, True)
+    assert running.thread.is_alive(), "another build runs"
+    agent.send(kill={"task_id": {"value": "a.1"}})
+    assert running.join() == 0
+
+
 def test_shutdown_ends_everything_in_time(agent: FakeAgent) -> None:
     running = Running(agent)
     for number in range(2):
@@ -307,7 +325,7 @@ def test_an_answer_reaches_its_task(agent: FakeAgent, monkeypatch: pytest.Monkey
 
 def test_a_task_that_never_started_has_ended(tmp_path: Path) -> None:
     sent: list[Any] = []
-    task = Task("b.1", b"", tmp_path, None, sent.append, sent.append, lambda: None)  # type: ignore[arg-type]
+    task = Task("b.1", b"", tmp_path, None, sent.append, sent.append, print, print)  # type: ignore[arg-type]
     assert task.join(0)
     task.stop(Stop.KILL, 2.0)
     assert not sent

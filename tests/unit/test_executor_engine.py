@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -225,6 +226,24 @@ def ready(engines: Engines, spec: EngineSpec) -> engine_module.Engine:
 
 def test_one_engine_for_all_builds(engines: Engines) -> None:
     assert ready(engines, EngineSpec()) is ready(engines, EngineSpec())
+
+
+def test_one_that_heard_a_secret_ends_with_its_last_build(engines: Engines) -> None:
+    """Only without an engine can be removed what it remembers."""
+    with engines.use(EngineSpec()) as engine:
+        with engines.use(EngineSpec()):
+            engine.wait_ready(CancelToken(), lambda _: None)
+            engines.spoil(engine)
+        assert engine.alive
+    assert ready(engines, EngineSpec()) is not engine
+
+
+def test_it_remembers_every_source_it_built(engines: Engines, tmp_path: Path) -> None:
+    for source in ("a", "b"):
+        with engines.use(EngineSpec(), CacheKey("ours", source)) as engine:
+            engine.wait_ready(CancelToken(), lambda _: None)
+    (file,) = tmp_path.glob("cache/ours/engines/*/sources")
+    assert json.loads(file.read_text()) == ["b", "a"]
 
 
 def test_a_dead_one_is_replaced(engines: Engines) -> None:

@@ -40,6 +40,7 @@ from builder_framework.redact import Secret
 from builder_framework.validate import ImageReference
 from executor import pipeline as pipeline_module
 from executor.bake import Build
+from executor.caches import CacheKey
 from executor.cancel import CancelToken, Stop
 from executor.engine import Engine, Engines
 from executor.failure import BuildFailure
@@ -88,6 +89,9 @@ class FakeEngine:
 
     def protect(self, secrets: Iterable[Secret]) -> None:
         self.protected += secrets
+
+    def welcome(self, key: CacheKey, reach: Iterable[str]) -> None:
+        pass
 
     def tidy(self) -> None:
         pass

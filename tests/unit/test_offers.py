@@ -16,7 +16,9 @@ from builder_framework.domain.offers import (
     QueuedBuild,
     Unavailability,
     compile_pattern,
+    idle_to_end,
     match,
+    merge,
     satisfies,
 )
 from builder_framework.errors import InvalidValueError
@@ -232,3 +234,32 @@ def test_a_warm_agent_that_will_not_do_is_not_waited_for(changes: dict[str, Any]
 def test_who_waits_for_a_cache_keeps_nobody_else_out() -> None:
     result = matched([wanting("patient"), build("other")], [offer("roomy")])
     assert places(result) == {"other": "roomy"}
+
+
+EXECUTOR = Resources(0.5, 100.0)
+
+
+def sharing(name: str, cpus: float, kind: str | None = "ann") -> QueuedBuild:
+    return QueuedBuild(name, Resources(cpus), 600.0, executor=EXECUTOR, kind=kind)
+
+
+def test_builds_of_a_kind_pay_for_one_executor() -> None:
+    queue = [sharing("b1", 1.0), sharing("b2", 1.0), sharing("other", 1.0, "bob")]
+    result = matched(queue, [offer(cpus=2.5)])
+    assert [m.build_id for m in result.matches] == ["b1", "b2"]
+    assert [m.build_id for m in matched(queue, [offer(cpus=4.0)]).matches] == ["b1", "b2", "other"]
+
+
+def test_an_executor_that_is_there_is_paid_for() -> None:
+    there = frozenset({("a1", "ann")})
+    assert matched([sharing("b", 1.0)], [offer(cpus=1.0)], executors=there).matches
+    assert not matched([sharing("b", 1.0)], [offer(cpus=1.0)]).matches
+    assert not matched([sharing("b", 1.0, None)], [offer(cpus=1.0)], executors=there).matches
+
+
+@pytest.mark.parametrize(
+    ("cpus", "idle", "expected"), [(3.5, 4, 0), (3.6, 4, 1), (4.5, 4, 2), (9.0, 4, 0), (4.5, 1, 0)]
+)
+def test_as_few_idle_executors_end_as_must(cpus: float, idle: int, expected: int) -> None:
+    (agent,) = merge([offer(cpus=4.0)])
+    assert idle_to_end(sharing("b", cpus), agent, idle, EXECUTOR, 1000.0) == expected

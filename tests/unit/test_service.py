@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from builder_framework.cluster import Disconnected, ExecutorMessage, OffersReceived, StatusUpdate
+from builder_framework.cluster import (
+    Disconnected,
+    ExecutorLost,
+    ExecutorMessage,
+    Launch,
+    OffersReceived,
+    StatusUpdate,
+)
 from builder_framework.domain.model import BuildRequest, Constraint, Resources, Supersede
 from builder_framework.domain.states import State
 from builder_framework.errors import (
@@ -427,3 +434,80 @@ def test_a_newer_build_ends_an_older_one_of_its_group(bench: Bench) -> None:
     assert ended.message == f"superseded by build {new.build.id}"
     assert bench.service.get(other.build.id).build.state is State.QUEUED
     assert bench.store.get(new.build.id).supersedes == (old.build.id,)
+
+
+def sharing(tmp_path: Path) -> Bench:
+    """Builds of one owner share an executor for a minute."""
+    policy = LoopPolicy(executor_idle=60.0, kind=lambda build: build.owner)
+    bench = Bench(tmp_path, policy)
+    bench.subscribe()
+    return bench
+
+
+def launches(bench: Bench) -> list[Launch]:
+    calls = [arguments for name, arguments in bench.cluster.calls if name == "launch"]
+    return [launch for _, each in calls for launch in each]
+
+
+def test_builds_share_an_executor_at_once_and_one_after_the_other(tmp_path: Path) -> None:
+    bench = sharing(tmp_path)
+    views = [submit(bench), submit(bench)]
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: len(launches(bench)) == 2)
+    for view in views:
+        bench.service.post(news(view, "TASK_FINISHED", Report(outcome=Outcome.SUCCEEDED)))
+    until(lambda: all(state(bench, view) is State.SUCCEEDED for view in views))
+    submit(bench)
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: len(launches(bench)) == 3)
+    assert [launch.joins for launch in launches(bench)] == [False, True, True]
+    executors = {launch.attempt.placement.executor_id for launch in launches(bench)}
+    assert executors == {f"builder.{launches(bench)[0].build.id}.1"}
+    bench.close()
+
+
+def test_an_executor_that_is_gone_gets_no_build(tmp_path: Path) -> None:
+    bench = sharing(tmp_path)
+    first = submit(bench)
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: len(launches(bench)) == 1)
+    bench.service.post(news(first, "TASK_FINISHED", Report(outcome=Outcome.SUCCEEDED)))
+    until(lambda: state(bench, first) is State.SUCCEEDED)
+    bench.service.post(ExecutorLost(launches(bench)[0].attempt.placement.executor_id, "a1"))
+    submit(bench)
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: len(launches(bench)) == 2)
+    assert not launches(bench)[1].joins
+    bench.close()
+
+
+def test_an_idle_executor_ends_in_time_and_makes_room_before(tmp_path: Path) -> None:
+    bench = sharing(tmp_path)
+    first = submit(bench)
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: len(launches(bench)) == 1)
+    bench.service.post(news(first, "TASK_FINISHED", Report(outcome=Outcome.SUCCEEDED)))
+    until(lambda: state(bench, first) is State.SUCCEEDED)
+    executor = (launches(bench)[0].attempt.placement.executor_id, "a1")
+    submit(bench, resources=Resources(8.0, 256.0))
+    bench.service.post(OffersReceived((offer(cpus=7.9),)))
+    until(lambda: "decline" in bench.cluster.names())
+    assert "shutdown" not in bench.cluster.names(), "it would not help: the executor is its own"
+    other = bench.service.submit(replace(REQUEST, resources=Resources(7.9, 256.0)), "you")[0]
+    bench.service.post(OffersReceived((offer(cpus=7.9),)))
+    assert bench.cluster.wait_for("shutdown") == executor
+    assert state(bench, other) is State.QUEUED
+    bench.close()
+
+
+def test_an_idle_executor_is_told_to_end(tmp_path: Path) -> None:
+    bench = sharing(tmp_path)
+    view = submit(bench)
+    bench.service.post(OffersReceived((offer(),)))
+    until(lambda: len(launches(bench)) == 1)
+    bench.service.post(news(view, "TASK_FINISHED", Report(outcome=Outcome.SUCCEEDED)))
+    until(lambda: state(bench, view) is State.SUCCEEDED)
+    assert "shutdown" not in bench.cluster.names()
+    bench.ahead = 61.0
+    assert bench.cluster.wait_for("shutdown")[1] == "a1"
+    bench.close()

@@ -167,9 +167,9 @@ def task(**changes: Any) -> dict[str, Any]:
     }
     template = translate.ExecutorTemplate(**(options | changes))
     _, raw = translate.offer(Dict(OFFER))
-    info: dict[str, Any] = translate.task_info(
-        launch(), template, translate.pool_of([raw])
-    ).to_dict()
+    pool = translate.pool_of([raw])
+    executor = translate.executor_info(launch(), template, pool)
+    info: dict[str, Any] = translate.task_info(launch(), template, pool, executor).to_dict()
     return info
 
 
@@ -216,8 +216,9 @@ def test_the_agents_checkpoints_are_mounted_only_when_known() -> None:
     template = translate.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",))
     _, raw = translate.offer(Dict(OFFER))
     for checkpoints, expected in ((None, []), ("/var/lib/mesos/meta", ["/var/lib/mesos/meta"])):
-        info = translate.task_info(launch(), template, translate.pool_of([raw]), checkpoints)
-        volumes = info.to_dict()["executor"]["container"]["volumes"]
+        pool = translate.pool_of([raw])
+        info = translate.executor_info(launch(), template, pool, checkpoints)
+        volumes = info.to_dict()["container"]["volumes"]
         found = [v for v in volumes if v["container_path"] == str(CHECKPOINTS)]
         assert [v["host_path"] for v in found] == expected
 
@@ -238,11 +239,38 @@ def test_a_container_says_whose_it_is_and_leaves_nothing() -> None:
     made = launch()
     assert options == [
         f"--label=builder.framework={made.attempt.placement.framework_id}",
+        f"--label=builder.executor={made.attempt.placement.executor_id}",
         f"--label=builder.build={made.build.id}",
         f"--label=builder.attempt={made.attempt.number}",
         "--rm=true",
         "--pids-limit=2000",
     ]
+
+
+def test_a_shared_container_is_no_builds_own() -> None:
+    executor = task(idle=600.0)["executor"]
+    options = {item["key"]: item["value"] for item in executor["container"]["docker"]["parameters"]}
+    # Its memory grows with its builds; by default, that and swap together would not.
+    assert options["memory-swap"] == "-1"
+    assert "builder.build" not in str(executor["container"])
+    (idle,) = [
+        variable["value"]
+        for variable in executor["command"]["environment"]["variables"]
+        if variable["name"] == "BUILDER_EXECUTOR_IDLE"
+    ]
+    # Longer than the framework counts on it: a launch on its way must not come too late.
+    assert float(idle) > 600
+
+
+def test_who_may_share_an_executor() -> None:
+    build = launch().build
+    template = translate.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    others = replace(build, id="1" * 16), replace(build, owner="somebody else")
+    same, different = (translate.kind(each, template) for each in others)
+    assert translate.kind(build, template) == same != different
+    assert translate.kind(build, replace(template, idle=0.0)) is None
+    socket = replace(template, engine=EngineSpec(EngineMode.SOCKET))
+    assert translate.kind(build, socket) is None
 
 
 def test_a_named_network_is_a_user_network() -> None:
