@@ -207,6 +207,8 @@ def run(rounds: int, repeats: int) -> int:
         settings = {
             "BUILDER_FRAMEWORK_NAME": "bench",
             "BUILDER_CACHE_SHARING": "repository",
+            # As long as operators have it by default.
+            "BUILDER_EXECUTOR_IDLE": "600",
         }
         framework = Framework(cluster, directory / "framework", _PORT, settings)
         framework.start()
