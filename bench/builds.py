@@ -142,13 +142,13 @@ class Bench:
         self.samples.add(variant, sum(parts.values()), parts)
 
     def _container_began(self, build: Json, since: float) -> float | None:
-        """When a container was started for this build."""
+        """When the container of its executor was started, if that was for this build."""
         told = self.cluster.engine.docker(
             "events",
             f"--since={since:.3f}",
             f"--until={time.time():.3f}",
             "--filter=event=start",
-            f"--filter=label=builder.build={build['id']}",
+            f"--filter=label=builder.executor={build['attempts'][-1]['executor']}",
             "--format={{json .}}",
         )
         moments = [json.loads(line)["timeNano"] / 1e9 for line in told.splitlines()]
