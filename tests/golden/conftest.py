@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from devcluster import Cluster
-from tests.integration.conftest import _leaves_no_build_behind, framework, name
+from tests.integration.conftest import _leaves_no_build_behind, name
 from tests.integration.harness import Framework, Image, Json, pull
 
-__all__ = ["Golden", "_leaves_no_build_behind", "framework", "golden", "name"]
+__all__ = [
+    "Golden",
+    "_leaves_no_build_behind",
+    "_leaves_no_executor_behind",
+    "framework",
+    "golden",
+    "name",
+]
+
+
+PORT = 8193
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leaves_no_executor_behind(cluster: Cluster) -> Iterator[None]:
+    """Other tests of this cluster count containers."""
+    yield
+    idle = cluster.engine.docker("ps", "--quiet", "--filter", "label=builder.executor").split()
+    if idle:
+        cluster.engine.docker("rm", "--force", "--volumes", *idle)
+
+
+@pytest.fixture(scope="session")
+def framework(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Framework]:
+    """As people have it; what is left idle shall not keep its share of an agent for long."""
+    settings = {"BUILDER_EXECUTOR_IDLE": "20"}
+    running = Framework(cluster, tmp_path_factory.mktemp("golden"), PORT, settings)
+    running.start()
+    yield running
+    if running.process is not None:
+        running.end(signal.SIGTERM)
 
 
 class Golden:

@@ -65,8 +65,8 @@ class Framework:
             "BUILDER_GIT_PROTOCOLS": "https,ssh,http",
             "BUILDER_BEHIND_TLS_PROXY": "true",
             "BUILDER_KILL_GRACE_PERIOD": "5",
-            # What a test leaves idle shall not keep its share of an agent for long.
-            "BUILDER_EXECUTOR_IDLE": "20",
+            # Containers and what they leave are looked at build by build.
+            "BUILDER_EXECUTOR_IDLE": "0",
             **self.settings,
         }
 
