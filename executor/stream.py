@@ -75,7 +75,12 @@ _FOR_GOOD = re.compile(
     re.IGNORECASE,
 )
 _WRONG_PASSWORD = re.compile(r"\b401\b|incorrect username or password", re.IGNORECASE)
-_NO_SUCH_HOST = re.compile(r"no such host", re.IGNORECASE)
+# A name server may fail for a while, but a misspelt registry never comes. Two pushes of one layer at
+# once may leave the registry without it for a moment, but a manifest may be refused for good, too.
+_DOUBTFUL = re.compile(
+    r"no such host|on ref .(?:manifest|index)-\S+ unexpected status from PUT request to \S+ 400\b",
+    re.IGNORECASE,
+)
 
 _DENIED = re.compile(
     r"denied|unauthorized|authentication required|no basic auth|insufficient_scope|"
@@ -92,14 +97,14 @@ _PUSHED = re.compile(r"\S+: digest: (?P<digest>sha256:[0-9a-f]{64}) size: \d+")
 class Failure:
     """Why it failed: `reason` for programs, the sentence for people.
 
-    `transient`: whether another try may succeed; None leaves that to the reason. `no_such_host`:
-    the name server knows no such server, for now or for ever. `step`: which failed, if one did.
+    `transient`: whether another try may succeed; None leaves that to the reason. `doubtful`:
+    just the same is told of what stays wrong. `step`: which failed, if one did.
     """
 
     reason: Reason
     message: str
     transient: bool | None = None
-    no_such_host: bool = False
+    doubtful: bool = False
     step: FailedStep | None = None
 
 
@@ -271,11 +276,12 @@ def push_failure(error: str) -> Failure:
         return Failure(
             Reason.PUSH_DENIED, f"the registry refused the credentials, or wants some: {error}"
         )
+    doubtful = bool(_DOUBTFUL.search(error))
     return Failure(
         Reason.PUSH_FAILED,
         f"the image could not be pushed: {error}",
-        transient=bool(_NOT_NOW.search(error)) or not _FOR_GOOD.search(error),
-        no_such_host=bool(_NO_SUCH_HOST.search(error)),
+        transient=doubtful or bool(_NOT_NOW.search(error)) or not _FOR_GOOD.search(error),
+        doubtful=doubtful,
     )
 
 

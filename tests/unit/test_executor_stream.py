@@ -395,6 +395,28 @@ def test_pushes_that_are_worth_another_try(error: str, transient: bool) -> None:
     assert push_failure(error).transient is transient
 
 
+REFUSED = (
+    'failed commit on ref "manifest-sha256:5c6f": unexpected status from PUT request to '
+    "http://r.example/v2/app/manifests/builder-staging: 400 Bad Request"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "doubtful"),
+    [
+        (REFUSED, True),
+        (REFUSED.replace("manifest-", "layer-"), False),
+        ("dial tcp: lookup registry.example: no such host", True),
+        ("unexpected status from PUT request: 503 Service Unavailable", False),
+    ],
+)
+def test_pushes_that_are_not_repeated_for_long(error: str, doubtful: bool) -> None:
+    """A registry refuses a manifest whose layer is just being written by another push."""
+    failure = push_failure(error)
+    assert failure.doubtful is doubtful
+    assert failure.transient or not doubtful
+
+
 @pytest.mark.parametrize(
     ("error", "transient"),
     [
