@@ -75,8 +75,8 @@ _FOR_GOOD = re.compile(
     re.IGNORECASE,
 )
 _WRONG_PASSWORD = re.compile(r"\b401\b|incorrect username or password", re.IGNORECASE)
-# A name server may fail for a while, but a misspelt registry never comes. Two pushes of one layer at
-# once may leave the registry without it for a moment, but a manifest may be refused for good, too.
+# A name server may fail for a while, but a misspelt registry never comes. A manifest may be refused
+# because another push is just writing one of its layers, or for good.
 _DOUBTFUL = re.compile(
     r"no such host|on ref .(?:manifest|index)-\S+ unexpected status from PUT request to \S+ 400\b",
     re.IGNORECASE,
