@@ -12,6 +12,8 @@ from builder_framework.protocol import FailedStep, Reason, Steps
 # `#7 ERROR: …`, in the end `ERROR: failed to solve: …`.
 _OUTPUT = re.compile(r"#(?P<id>\d+) \d+\.\d+ (?P<text>.*)")
 _CACHED = re.compile(r"#(?P<id>\d+) CACHED")
+# `#9 sha256:cf4a… 184B / 184B done`: a layer that comes from a registry.
+_PULLED = re.compile(r"#(?P<id>\d+) sha256:[0-9a-f]{64} [\d.]+\w+ / [\d.]+\w+( .*)?")
 _VERTEX_ERROR = re.compile(r"#(?P<id>\d+) ERROR: (?P<error>.+)")
 _VERTEX = re.compile(r"#(?P<id>\d+) (?P<name>.+)")
 _FINAL = re.compile(r"(?:ERROR|error): (?P<error>.+)")
@@ -152,7 +154,7 @@ def fold_build(state: BuildState, line: str) -> BuildState:
         return state
     if match := _OUTPUT.fullmatch(line):
         return _fold_output(state, match["id"], match["text"])
-    if match := _CACHED.fullmatch(line):
+    if match := _CACHED.fullmatch(line) or _PULLED.fullmatch(line):
         return replace(state, cached=state.cached | {match["id"]})
     if match := _VERTEX_ERROR.fullmatch(line):
         if _CACHE.match(state.steps.get(match["id"], "")):

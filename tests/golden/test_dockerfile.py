@@ -191,7 +191,7 @@ def test_another_agent_finds_the_cache_in_the_registry(golden: Golden) -> None:
         for rack in ("a", "b")
     )
     assert text(second, "id") == text(first, "id")
-    assert golden.build["result"]["steps"] == {"total": 2, "cached": 2}
+    assert golden.build["result"]["steps"] == {"total": 2, "cached": 2}, golden.log()
 
 
 def test_a_cache_that_cannot_be_had_or_kept_fails_no_build(golden: Golden) -> None:

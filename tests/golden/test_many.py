@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devcluster import Cluster
-from tests.integration.harness import Framework, Json, pull
+from tests.integration.harness import Framework, Json, describe, pull
 
 pytestmark = pytest.mark.integration
 
@@ -48,7 +48,7 @@ def all_right(
         assert found.digest == build["result"]["digest"]
         assert found.files["own.txt"].decode() == own
         assert found.files["number"].decode().strip() == image
-        assert len(build["attempts"]) == 1
+        assert len(build["attempts"]) == 1, describe(build)
         images.append(found)
     assert len({image.files["unique"] for image in images}) == len(asked)
     attempts: list[Any] = [build["attempts"][0] for build in builds]

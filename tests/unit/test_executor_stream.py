@@ -302,6 +302,24 @@ def test_failed_builds_are_classified(text: str, reason: Reason, message: str) -
     assert (failure.reason, failure.message) == (reason, message)
 
 
+def test_a_layer_that_a_registry_has_is_cached() -> None:
+    """BuildKit says so of what it has here only; of the rest it shows how it is fetched."""
+    layer = f"sha256:{'a' * 64}"
+    text = f"""\
+#6 [1/4] FROM registry.example/base:1
+#6 {layer} 1.05MB / 1.05MB 0.1s done
+#7 [2/4] RUN make
+#7 CACHED
+#8 [3/4] RUN make install
+#8 {layer} 184B / 184B done
+#8 DONE 0.0s
+#9 [4/4] RUN make test
+#9 0.1 {layer} 184B / 184B done
+#9 DONE 0.2s
+"""
+    assert folded(text).counted == Steps(3, 2)
+
+
 def test_output_cannot_pose_as_an_error() -> None:
     """A step's output always stands behind its number and time."""
     state = folded(
