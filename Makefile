@@ -102,6 +102,9 @@ lock: environment ## write requirements.lock from what .venv holds
 		| grep -v -i -E '^(builder-framework|http-parser|pip|setuptools|wheel)=' | sort -f; } \
 		> .requirements.new && mv .requirements.new requirements.lock
 
+bench-builds: bootstrap ## what a build costs here and without us: bench/out/builds.json, a chart
+	@$(VENV)/python -m bench.builds $(ARGS)
+
 docs: environment ## write the pages that follow from the code
 	@$(VENV)/python -m docs.generate
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import types
 import typing
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from builder_framework.domain.states import TERMINAL, State
 from builder_framework.protocol import Phase, Reason
 
 HERE = Path(__file__).parent
+GOLDEN = HERE.parent / "tests" / "golden"
 NOTE = "<!-- Written by docs/generate.py (`make docs`); do not edit. -->\n\n"
 
 NOTHING = "-"
@@ -93,7 +97,40 @@ def _shown(value: object) -> str:
     return f"`{getattr(value, 'value', value)}`"
 
 
-PAGES = {"states.md": states, "configuration.md": configuration}
+def golden() -> str:
+    """docs/golden.md: what the golden tests show, by the files that they are in."""
+    lines = [
+        NOTE + "# The golden suite\n",
+        (
+            "Small repositories, each for a feature of the builder, built on a real cluster; what "
+            "is looked at is the image that came out, or what the API tells. `make golden` runs "
+            'all of them, `make golden ARGS="tests/golden/test_sources.py -k lfs"` some.'
+        ),
+    ]
+    for path in sorted(GOLDEN.glob("test_*.py")):
+        module = importlib.import_module(f"tests.golden.{path.stem}")
+        title, *_ = inspect.cleandoc(module.__doc__ or "").splitlines()
+        lines.append(f"\n## {title.rstrip('.')}\n\n`tests/golden/{path.name}`\n")
+        lines += [f"- {_told(test)}" for test in vars(module).values() if _is_test(test)]
+    return "\n".join(lines) + "\n"
+
+
+def _is_test(value: object) -> typing.TypeGuard[types.FunctionType]:
+    return isinstance(value, types.FunctionType) and value.__name__.startswith("test_")
+
+
+def _told(test: types.FunctionType) -> str:
+    """Its name as words, its cases, and what it says of itself."""
+    words = test.__name__.removeprefix("test_").replace("_", " ")
+    for mark in getattr(test, "pytestmark", ()):
+        if mark.name == "parametrize":
+            cases = ", ".join(str(case) for case in mark.kwargs.get("ids") or mark.args[1])
+            words += f" ({cases.replace('_', ' ')})"
+    told = " ".join(inspect.cleandoc(test.__doc__ or "").split())
+    return f"{words}. {told}".rstrip() if told else words
+
+
+PAGES = {"states.md": states, "configuration.md": configuration, "golden.md": golden}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():

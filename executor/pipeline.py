@@ -184,8 +184,7 @@ class Pipeline:
             raise
         finally:
             if engine.alive:
-                for image in (plan.local, *plan.staging):
-                    registry.forget(image)
+                registry.forget(plan.local)
 
     def _look_at(self, plan: Plan, registry: Registry) -> str:
         """The id of the image in the engine."""

@@ -17,6 +17,7 @@ from executor.manifests import Manifest, Repository
 from executor.registry import Registry
 from executor.registry_http import LeaseOver
 from executor.retry import Retries
+from executor.turns import TURNS, Turns
 
 PUSH_PATIENCE = 1800.0
 """Seconds for which what the registry fails is repeated, from the first failure in a row."""
@@ -45,6 +46,7 @@ class Publisher:
     say: Callable[[str], None]
     retries: Retries
     published: list[PushedImage] = field(default_factory=list)
+    turns: Turns = TURNS
     _repositories: dict[str, Repository] = field(default_factory=dict)
 
     def look_up(self, digest: str) -> dict[str, Manifest] | None:
@@ -126,11 +128,8 @@ class Publisher:
                 found = repository.manifest(str(staging.tag))
                 if found is not None and found.describes(identity):
                     return found.digest
-            registry.tag(local, staging)
             try:
-                return registry.push(
-                    staging, self.logins.to_push(staging.registry), self.token, self.say
-                )
+                return self._push(registry, local, staging)
             except BuildFailure as failure:
                 denials += failure.reason is Reason.PUSH_DENIED
                 if failure.reason is not Reason.PUSH_DENIED or denials > 1:
@@ -150,6 +149,18 @@ class Publisher:
             f"other builds on the same engine always pushed theirs as {staging}",
             transient=True,
         )
+
+    def _push(self, registry: Registry, local: ImageReference, staging: ImageReference) -> str:
+        """From the tag to its end nobody else's: builds of a repository share it."""
+        auth = self.logins.to_push(staging.registry)
+        with self.turns.take(str(staging), self.token):
+            registry.tag(local, staging)
+            try:
+                return registry.push(staging, auth, self.token, self.say)
+            finally:
+                # An engine that was hung up on may take long to answer; the next push has the tag.
+                if self.token.why is None:
+                    registry.forget(staging)
 
     def _put(
         self,

@@ -31,8 +31,8 @@ PUSH_SILENCE = 600.0
 """Seconds without progress before a push is hung up: some registries take long over the last blob
 of a large image."""
 
-UNKNOWN_HOST_PATIENCE = 60.0
-"""Seconds: a name server may fail for a while, but a misspelt registry never comes."""
+DOUBTFUL_PATIENCE = 60.0
+"""Seconds for which a push is repeated that may fail for ever; see `stream.push_failure`."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Registry:
                 failure.reason,
                 f"{image}: {failure.message}",
                 transient=failure.transient,
-                patience=UNKNOWN_HOST_PATIENCE if failure.no_such_host else float("inf"),
+                patience=DOUBTFUL_PATIENCE if failure.doubtful else float("inf"),
             )
         if state.digest is None:
             raise BuildFailure(

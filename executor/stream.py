@@ -12,6 +12,8 @@ from builder_framework.protocol import FailedStep, Reason, Steps
 # `#7 ERROR: …`, in the end `ERROR: failed to solve: …`.
 _OUTPUT = re.compile(r"#(?P<id>\d+) \d+\.\d+ (?P<text>.*)")
 _CACHED = re.compile(r"#(?P<id>\d+) CACHED")
+# `#9 sha256:cf4a… 184B / 184B done`: a layer that comes from a registry.
+_PULLED = re.compile(r"#(?P<id>\d+) sha256:[0-9a-f]{64} [\d.]+\w+ / [\d.]+\w+( .*)?")
 _VERTEX_ERROR = re.compile(r"#(?P<id>\d+) ERROR: (?P<error>.+)")
 _VERTEX = re.compile(r"#(?P<id>\d+) (?P<name>.+)")
 _FINAL = re.compile(r"(?:ERROR|error): (?P<error>.+)")
@@ -48,6 +50,11 @@ _DOCKERFILE = re.compile(
     r"Dockerfile: no such file or directory",
     re.IGNORECASE,
 )
+# containerd's garbage collector has taken what the export was about to build on, as the image that
+# kept it had gone: https://github.com/moby/buildkit/issues/6521. Nothing is lost but time.
+_COLLECTED = re.compile(
+    r"failed to prepare extraction snapshot .* parent snapshot \S+ does not exist"
+)
 _ENGINE = re.compile(
     r"Cannot connect to the Docker daemon|connection refused|error reading from server|"
     r"no such builder|failed to (?:connect|dial)|\b(?:EOF|transport is closing)\b",
@@ -70,7 +77,12 @@ _FOR_GOOD = re.compile(
     re.IGNORECASE,
 )
 _WRONG_PASSWORD = re.compile(r"\b401\b|incorrect username or password", re.IGNORECASE)
-_NO_SUCH_HOST = re.compile(r"no such host", re.IGNORECASE)
+# A name server may fail for a while, but a misspelt registry never comes. A manifest may be refused
+# because another push is just writing one of its layers, or for good.
+_DOUBTFUL = re.compile(
+    r"no such host|on ref .(?:manifest|index)-\S+ unexpected status from PUT request to \S+ 400\b",
+    re.IGNORECASE,
+)
 
 _DENIED = re.compile(
     r"denied|unauthorized|authentication required|no basic auth|insufficient_scope|"
@@ -87,14 +99,14 @@ _PUSHED = re.compile(r"\S+: digest: (?P<digest>sha256:[0-9a-f]{64}) size: \d+")
 class Failure:
     """Why it failed: `reason` for programs, the sentence for people.
 
-    `transient`: whether another try may succeed; None leaves that to the reason. `no_such_host`:
-    the name server knows no such server, for now or for ever. `step`: which failed, if one did.
+    `transient`: whether another try may succeed; None leaves that to the reason. `doubtful`:
+    just the same is told of what stays wrong. `step`: which failed, if one did.
     """
 
     reason: Reason
     message: str
     transient: bool | None = None
-    no_such_host: bool = False
+    doubtful: bool = False
     step: FailedStep | None = None
 
 
@@ -142,7 +154,7 @@ def fold_build(state: BuildState, line: str) -> BuildState:
         return state
     if match := _OUTPUT.fullmatch(line):
         return _fold_output(state, match["id"], match["text"])
-    if match := _CACHED.fullmatch(line):
+    if match := _CACHED.fullmatch(line) or _PULLED.fullmatch(line):
         return replace(state, cached=state.cached | {match["id"]})
     if match := _VERTEX_ERROR.fullmatch(line):
         if _CACHE.match(state.steps.get(match["id"], "")):
@@ -197,6 +209,8 @@ def _why(state: BuildState, exit_code: int) -> Failure:
         )
     if exited:
         return Failure(Reason.STEP_FAILED, f"{step or 'RUN'}: {exited['how']}")
+    if step.startswith("exporting to ") and _COLLECTED.search(texts):
+        return Failure(Reason.BUILD_FAILED, f"the image was not unpacked: {error}", transient=True)
     if _FROM.match(step):
         return _base_image_failure(error, texts)
     if _INSTRUCTION.match(step):
@@ -264,11 +278,12 @@ def push_failure(error: str) -> Failure:
         return Failure(
             Reason.PUSH_DENIED, f"the registry refused the credentials, or wants some: {error}"
         )
+    doubtful = bool(_DOUBTFUL.search(error))
     return Failure(
         Reason.PUSH_FAILED,
         f"the image could not be pushed: {error}",
-        transient=bool(_NOT_NOW.search(error)) or not _FOR_GOOD.search(error),
-        no_such_host=bool(_NO_SUCH_HOST.search(error)),
+        transient=doubtful or bool(_NOT_NOW.search(error)) or not _FOR_GOOD.search(error),
+        doubtful=doubtful,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,18 @@ from devcluster.pytest_plugin import cluster_config
 
 @contextlib.contextmanager
 def running_cluster() -> Iterator[tuple[Cluster, Path]]:
-    """A cluster that is up, and an empty directory; both are gone afterwards."""
+    """A cluster that is up, and an empty directory; both are gone afterwards.
+
+    With `BUILDER_TEST_KEEP=1` the cluster stays for the next run.
+    """
     cluster = Cluster(cluster_config())
     cluster.up(Stopwatch(lambda line: print(line, flush=True)))
     try:
         with tempfile.TemporaryDirectory(prefix="builder-endurance-") as directory:
             yield cluster, Path(directory)
     finally:
-        cluster.down()
+        if os.environ.get("BUILDER_TEST_KEEP") != "1":
+            cluster.down()
 
 
 def percentile(values: list[float], share: float) -> float:

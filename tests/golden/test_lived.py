@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from functools import partial
 
+import pytest
+
 from devcluster import Cluster
 from tests.golden.conftest import Golden
 from tests.integration.harness import Framework, Json, until
+
+pytestmark = pytest.mark.integration
 
 
 def executor_of(framework: Framework, build: Json) -> str:

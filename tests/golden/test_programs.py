@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,44 @@ def test_nobody_asked_so_no_hook_runs(repository: Golden) -> None:
     url = repository.create("RUN true", **{"hooks/pre_build": tell("pre_build")})
     repository.make(url)
     assert told(repository) == []
+
+
+VARIABLES = (
+    *("GIT_BRANCH", "GIT_TAG", "GIT_SHA1", "GIT_MSG", "IMAGE_NAME"),
+    *("SOURCE_BRANCH", "SOURCE_COMMIT", "COMMIT_MSG", "DOCKER_REPO", "DOCKERFILE_PATH"),
+    *("DOCKER_TAG", "CACHE_TAG"),
+)
+"""tutum/builder's in the first line, Docker Hub's in the others."""
+
+
+def test_hooks_know_what_tutum_and_docker_hub_told_them(repository: Golden) -> None:
+    lines = "".join(f'echo "told {name} ${name}"\n' for name in VARIABLES)
+    hook = {
+        "app/hooks/pre_build": f"#!/bin/sh\n{lines}",
+        "app/Dockerfile": "FROM scratch\nCOPY . /\n",
+    }
+    git, name = repository.cluster.git, repository.name
+    url = git.create_repository(name, hook)
+    commit = git.commit(name, {"b": "b"}, message="A subject\n\nand a body", tag="v7")
+    common = {"GIT_SHA1": commit, "SOURCE_COMMIT": commit, "DOCKERFILE_PATH": "Dockerfile"}
+    common |= dict.fromkeys(("GIT_MSG", "COMMIT_MSG"), "A subject")
+    common["DOCKER_REPO"] = f"{repository.cluster.registry.address}/{name}"
+    for ref, branch, tag in (("main", "main", ""), ("v7", "", "v7")):
+        repository.make(url, ref, hooks=True, context="app", source={"ref": ref})
+        said = [
+            line.split(" ", 2)[1:]
+            for line in repository.log().splitlines()
+            if line.startswith("told ")
+        ]
+        assert dict(said) == {
+            **common,
+            "GIT_BRANCH": branch,
+            "GIT_TAG": tag,
+            "SOURCE_BRANCH": ref,
+            "IMAGE_NAME": f"{common['DOCKER_REPO']}:{ref}",
+            "DOCKER_TAG": ref,
+            "CACHE_TAG": ref,
+        }
 
 
 def test_hooks_around_every_step_in_order(repository: Golden) -> None:
@@ -143,3 +182,22 @@ def test_a_sut_may_be_built_from_the_repository(repository: Golden) -> None:
     url = repository.create("RUN echo made > /made", **{"docker-compose.test.yml": compose})
     repository.make(url, tests=True)
     assert "made" in repository.log()
+
+
+def test_pull_asks_the_registry_for_a_base_image_that_is_there(
+    repository: Golden, tmp_path: Path
+) -> None:
+    """The engine has another image of that name, as one does that pulled it earlier."""
+    cluster, base = repository.cluster, f"{repository.name}/base:1"
+    base = f"{cluster.registry.address}/{base}"
+    (tmp_path / "Dockerfile").write_text(f"FROM {cluster.base_image}\nRUN echo new > /base\n")
+    cluster.engine.docker("build", "--quiet", "--tag", base, str(tmp_path))
+    cluster.engine.docker("push", "--quiet", base)
+    older = f"#!/bin/sh\nprintf 'FROM {cluster.base_image}\\nRUN echo old > /base\\n' "
+    older += f"| docker build --tag {base} -\n"
+    url = repository.create("RUN true", base=base, **{"hooks/pre_build": older})
+    found = [
+        repository.make(url, tag, hooks=True, pull=pull).files["base"]
+        for tag, pull in (("1", False), ("2", True))
+    ]
+    assert found == [b"old\n", b"new\n"]

@@ -1,4 +1,7 @@
-"""An HTTP proxy in front of a registry that spoils one request, chosen by its number."""
+"""An HTTP proxy in front of a registry that spoils one request, chosen by its number or its words.
+
+A client may also use it as its proxy for everything: what has a whole URL goes where that leads.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,14 @@ import json
 import socket
 import struct
 import threading
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+RETRY_AFTER = 1
+"""Seconds that a 429 asks for."""
 
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
@@ -29,11 +38,15 @@ class Fault(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Seen:
-    """One request; `status` is what the registry answered, None if it never saw it."""
+    """One request; `status` is what the registry answered, None if it never saw it.
+
+    `at`: when its answer began, by `time.monotonic`.
+    """
 
     method: str
     path: str
     status: int | None
+    at: float = field(default_factory=time.monotonic)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -43,7 +56,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         proxy = self.server
         body = self._body()
-        fault = proxy.next_fault()
+        fault = proxy.next_fault(self.command, self.path)
         if fault in (Fault.ERROR_500, Fault.UNAVAILABLE, Fault.TOO_MANY):
             proxy.note(self, None)
             self._refuse(int(fault.value))
@@ -59,10 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
     def _forward(self, body: bytes, fault: Fault | None) -> None:
-        upstream = http.client.HTTPConnection(self.server.upstream, timeout=20)
+        url = urlsplit(self.path)
+        upstream = http.client.HTTPConnection(url.netloc or self.server.upstream, timeout=20)
+        # Only a proxy is told the whole URL (RFC 9112, 3.2).
+        path = url._replace(scheme="", netloc="").geturl()
         with contextlib.closing(upstream):
             headers = {k: v for k, v in self.headers.items() if k.lower() not in HOP_BY_HOP}
-            upstream.request(self.command, self.path, body, headers)
+            upstream.request(self.command, path, body, headers)
             response = upstream.getresponse()
             content = response.read()
         self.server.note(self, response.status)
@@ -94,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps({"errors": [{"code": "UNAVAILABLE", "message": "for now"}]}).encode()
         self.send_response(status)
         if status == 429:
-            self.send_header("Retry-After", "1")
+            self.send_header("Retry-After", str(RETRY_AFTER))
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -121,17 +137,30 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Forwards everything to `upstream` (`host:port`); request number `at` (from 0) is spoilt."""
+    """Forwards everything to `upstream` (`host:port`); request number `at` (from 0) is spoilt.
+
+    With `chosen` the one with that number among those whose method and path it takes. `host`: the
+    address to listen on.
+    """
 
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, upstream: str, fault: Fault | None = None, at: int = 0) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(
+        self,
+        upstream: str,
+        fault: Fault | None = None,
+        at: int = 0,
+        *,
+        chosen: Callable[[str, str], bool] = lambda _method, _path: True,
+        host: str = "127.0.0.1",
+    ) -> None:
+        super().__init__((host, 0), _Handler)
         self.upstream = upstream
         self.seen: list[Seen] = []
         self._fault = fault
         self._at = at
+        self._chosen = chosen
         self._count = 0
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
@@ -139,16 +168,19 @@ class FaultyProxy(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """On the loopback network, where Docker asks for no TLS."""
-        return f"127.0.0.1:{self.server_address[1]}"
+        """By default on the loopback network, where Docker asks for no TLS."""
+        host, port = self.server_address[:2]
+        return f"{host!s}:{port}"
 
     @property
     def count(self) -> int:
-        """Requests so far."""
+        """Requests so far, of those that were chosen from."""
         return self._count
 
-    def next_fault(self) -> Fault | None:
+    def next_fault(self, method: str, path: str) -> Fault | None:
         """What is to happen to the request that is at hand."""
+        if not self._chosen(method, path):
+            return None
         with self._lock:
             number, self._count = self._count, self._count + 1
         return self._fault if number == self._at else None

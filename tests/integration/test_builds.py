@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from devcluster import Cluster
-from devcluster.samples import FEATURE_BRANCH, PRIVATE, PUBLIC, TAG
+from devcluster.samples import PUBLIC
 from tests.integration.harness import Framework, exists, paused, pull, until
 
 pytestmark = pytest.mark.integration
@@ -71,72 +71,6 @@ def test_the_image_runs_from_its_digest(framework: Framework, cluster: Cluster, 
     cluster.engine.docker("rmi", reference)
 
 
-@pytest.mark.parametrize("kind", ["branch", "tag", "commit", "short commit"])
-def test_a_ref_is_resolved_to_its_commit(
-    framework: Framework, cluster: Cluster, name: str, kind: str
-) -> None:
-    tagged = cluster.git.head(PUBLIC, TAG)
-    feature = cluster.git.head(PUBLIC, FEATURE_BRANCH)
-    ref, commit = {
-        "branch": (FEATURE_BRANCH, feature),
-        "tag": (TAG, tagged),
-        "commit": (feature, feature),
-        "short commit": (tagged[:10], tagged),
-    }[kind]
-    url = cluster.git.clone_url(PUBLIC)
-    build = framework.succeeded(framework.submit(url, f"{name}:1", source={"ref": ref}))
-    assert build["result"]["commit"] == commit
-
-
-def test_build_args_and_target_reach_the_dockerfile(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    url = cluster.git.clone_url(PUBLIC)
-    args = {"GREETING": "good morning"}
-    framework.succeeded(framework.submit(url, f"{name}:debug", build_args=args, target="debug"))
-    image = pull(cluster, name, "debug")
-    assert image.files["message.txt"].startswith(b"good morning\n")
-    assert image.files["flavour"] == b"debug\n"
-    assert image.config["config"]["Entrypoint"] == ["/bin/sh"]
-
-
-def test_context_and_dockerfile_may_lie_deeper(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    files = {
-        "docker/web.Dockerfile": f"FROM {cluster.base_image}\nCOPY data.txt /data.txt\n",
-        "web/data.txt": "from the context\n",
-    }
-    url = cluster.git.create_repository(name, files)
-    framework.succeeded(
-        framework.submit(url, f"{name}:1", context="web", dockerfile="docker/web.Dockerfile")
-    )
-    assert pull(cluster, name, "1").files["data.txt"] == b"from the context\n"
-
-
-def test_every_tag_gets_the_same_digest(framework: Framework, cluster: Cluster, name: str) -> None:
-    registry = cluster.registry.address
-    images = [f"{registry}/{name}:1", f"{registry}/{name}:latest"]
-    build = framework.succeeded(
-        framework.submit(cluster.git.clone_url(PUBLIC), "unused:1", images=images)
-    )
-    digests = {pull(cluster, name, tag).digest for tag in ("1", "latest")}
-    assert digests == {build["result"]["digest"]}
-
-
-def test_a_private_repository_is_cloned_with_its_password(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    git = {"username": cluster.git.username, "password": cluster.git.password}
-    url = cluster.git.clone_url(PRIVATE)
-    build_id = framework.submit(url, f"{name}:1", source=git)
-    framework.succeeded(build_id)
-    assert pull(cluster, name, "1").files["message.txt"]
-    for text in (framework.log(build_id), json.dumps(framework.get(build_id))):
-        assert cluster.git.password not in text
-        assert cluster.registry.password not in text
-
-
 def test_two_builds_run_at_once_on_two_agents(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
@@ -150,105 +84,6 @@ def test_two_builds_run_at_once_on_two_agents(
     assert first["agent"]["id"] != second["agent"]["id"]
     assert first["running_at"] < second["ended_at"]
     assert second["running_at"] < first["ended_at"]
-
-
-# -- builds that fail, each for its own reason -------------------------------------------------
-
-
-def test_a_failing_step_is_told_with_its_exit_code(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    url = repository(cluster, name, "RUN echo this goes wrong >&2 && exit 7")
-    build_id = framework.submit(url, f"{name}:1")
-    build = framework.failed(build_id, "step_failed")
-    assert "7" in build["message"]
-    assert build["phase"] == "BUILDING"
-    assert build["result"]["commit"] == cluster.git.head(name)
-    until(lambda: framework.get(build_id)["log"]["complete"], "the log is not complete")
-    assert "this goes wrong" in framework.log(build_id)
-    assert not exists(cluster, name, "1")
-
-
-def test_a_dockerfile_that_is_none_is_told_apart(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    url = cluster.git.create_repository(name, {"Dockerfile": "THIS IS NO DOCKERFILE\n"})
-    framework.failed(framework.submit(url, f"{name}:1"), "dockerfile_invalid")
-    missing = framework.submit(url, f"{name}:1", dockerfile="elsewhere/Dockerfile")
-    build = framework.failed(missing, "dockerfile_invalid")
-    assert "elsewhere/Dockerfile" in build["message"]
-
-
-def test_a_context_that_is_not_there_is_told_apart(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    url = cluster.git.clone_url(PUBLIC)
-    build = framework.failed(
-        framework.submit(url, f"{name}:1", context="no/such"), "context_invalid"
-    )
-    assert "no/such" in build["message"]
-
-
-def test_a_base_image_that_is_not_there_is_told_apart(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    dockerfile = f"FROM {cluster.registry.address}/no-such-image:1\n"
-    url = cluster.git.create_repository(name, {"Dockerfile": dockerfile})
-    framework.failed(framework.submit(url, f"{name}:1"), "base_image_failed")
-
-
-def test_a_missing_ref_is_told_apart(framework: Framework, cluster: Cluster, name: str) -> None:
-    url = cluster.git.clone_url(PUBLIC)
-    build = framework.failed(
-        framework.submit(url, f"{name}:1", source={"ref": "no-such-branch"}), "git_ref_not_found"
-    )
-    assert "no-such-branch" in build["message"]
-    assert build["phase"] == "CLONING"
-
-
-def test_a_missing_repository_is_told_apart(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    framework.failed(
-        framework.submit(cluster.git.clone_url(name), f"{name}:1"), "git_repository_not_found"
-    )
-
-
-def test_a_git_server_that_is_not_there_is_told_apart(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    url = f"http://{cluster.address}:9/{name}.git"
-    framework.failed(framework.submit(url, f"{name}:1"), "git_unreachable")
-
-
-def test_a_wrong_git_password_is_told_apart_and_not_shown(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    git = {"username": cluster.git.username, "password": "wrong-but-secret"}
-    build_id = framework.submit(cluster.git.clone_url(PRIVATE), f"{name}:1", source=git)
-    framework.failed(build_id, "git_auth_failed")
-    assert "wrong-but-secret" not in framework.log(build_id) + json.dumps(framework.get(build_id))
-
-
-def test_a_wrong_registry_password_is_told_apart_and_not_shown(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    url = cluster.git.create_repository(name, {"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
-    auth = {"username": cluster.registry.username, "password": "wrong-but-secret"}
-    build_id = framework.submit(url, f"{name}:1", registry_auth=auth)
-    build = framework.failed(build_id, "push_denied")
-    assert build["phase"] == "PUSHING"
-    assert "wrong-but-secret" not in framework.log(build_id) + json.dumps(framework.get(build_id))
-
-
-def test_a_build_that_takes_too_long_is_ended(
-    framework: Framework, cluster: Cluster, name: str
-) -> None:
-    build_id = framework.submit(slow(cluster, name), f"{name}:1", timeout=6)
-    build = framework.failed(build_id, "timeout")
-    assert "BUILDING" in build["message"]
-    until(lambda: not containers(cluster), "the executor's container is still there")
-    assert not exists(cluster, name, "1")
 
 
 # -- waiting and cancelling --------------------------------------------------------------------

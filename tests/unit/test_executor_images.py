@@ -94,6 +94,25 @@ def test_a_failed_build_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "canary" not in (tmp_path / "log").read_text()
 
 
+LOST = """\
+echo run >> {runs}
+[ $(wc -l < {runs}) -gt 1 ] && exit 0
+echo '#3 exporting to image'
+echo '#3 ERROR: failed to prepare extraction snapshot "x": parent snapshot y does not exist'
+exit 1
+"""
+
+
+def test_an_export_that_lost_its_parent_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """https://github.com/moby/buildkit/issues/6521"""
+    file = tmp_path / "runs"
+    fake_docker(tmp_path, monkeypatch, LOST.format(runs=shlex.quote(str(file))))
+    run(tmp_path)
+    assert len(file.read_text().splitlines()) == 2
+
+
 BASE_IMAGE = """\
 echo run >> {runs}
 [ $(wc -l < {runs}) -gt {failures} ] && exit 0

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ from executor.pipeline import Pipeline
 from executor.plan import check
 from executor.registry import LoadedImage
 from executor.retry import Backoff
+from executor.turns import TURNS
 from executor.workspace import workspace
 from tests.sources import git_of
 from tests.unit.executor_registry import (
@@ -62,6 +64,7 @@ from tests.unit.executor_registry import (
     manifest_of,
     unavailable,
 )
+from tests.unit.waiting import until
 
 NAME = "registry.example:5000/app"
 STAGED = f"{NAME}:builder-staging"
@@ -238,6 +241,18 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return made
 
 
+def test_builds_of_one_executor_take_turns_with_the_staging_tag(bench: Bench) -> None:
+    """Another one has it: in their engine it is one name."""
+    with ThreadPoolExecutor(1) as pool:
+        with TURNS.take(STAGED, CancelToken()):
+            running = pool.submit(bench.run)
+            until(lambda: Phase.PUSHING in [report.phase for report in bench.reports])
+            time.sleep(0.2)
+            assert bench.registry.pushed == []
+        assert running.result().outcome is Outcome.SUCCEEDED
+    assert list(map(str, bench.registry.pushed)) == [STAGED]
+
+
 def test_a_good_build(bench: Bench) -> None:
     # A clock that moves a second each time it is looked at: real times are rounded in the report.
     bench.clock = itertools.count(0.0).__next__
@@ -265,7 +280,7 @@ def test_a_good_build(bench: Bench) -> None:
     ]
     assert all(r.outcome is None for r in bench.reports)
     assert list(map(str, bench.registry.pushed)) == [STAGED]
-    assert list(map(str, bench.registry.forgotten)) == [f"{NAME}:builder-b-1", STAGED]
+    assert list(map(str, bench.registry.forgotten)) == [STAGED, f"{NAME}:builder-b-1"]
     assert bench.repository.puts == ["1", "2"]
     assert [(r.digest, r.replaces) for r in bench.asked] == [(DIGEST, None)]
     for word in (

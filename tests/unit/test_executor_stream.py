@@ -266,6 +266,20 @@ ERROR: failed to solve: process "/bin/sh -c exit 3" did not complete successfull
         Reason.STEP_FAILED,
         "[a 2/2] RUN exit 3: exit code: 3",
     ),
+    "an export that lost its parent": (
+        (
+            "#12 exporting to image\n"
+            '#12 ERROR: failed to prepare extraction snapshot "extract-41-tA2n sha256:b42c": '
+            "parent snapshot sha256:ae90 does not exist: not found\n"
+            'ERROR: failed to solve: failed to prepare extraction snapshot "extract-41-tA2n '
+            'sha256:b42c": parent snapshot sha256:ae90 does not exist: not found\n'
+        ),
+        Reason.BUILD_FAILED,
+        (
+            'the image was not unpacked: failed to prepare extraction snapshot "extract-41-tA2n '
+            'sha256:b42c": parent snapshot sha256:ae90 does not exist: not found'
+        ),
+    ),
     "something else": (
         "ERROR: something nobody has seen\n",
         Reason.BUILD_FAILED,
@@ -286,6 +300,24 @@ def folded(text: str) -> BuildState:
 def test_failed_builds_are_classified(text: str, reason: Reason, message: str) -> None:
     failure = build_failure(folded(HEAD + text), 1)
     assert (failure.reason, failure.message) == (reason, message)
+
+
+def test_a_layer_that_a_registry_has_is_cached() -> None:
+    """BuildKit says so of what it has here only; of the rest it shows how it is fetched."""
+    layer = f"sha256:{'a' * 64}"
+    text = f"""\
+#6 [1/4] FROM registry.example/base:1
+#6 {layer} 1.05MB / 1.05MB 0.1s done
+#7 [2/4] RUN make
+#7 CACHED
+#8 [3/4] RUN make install
+#8 {layer} 184B / 184B done
+#8 DONE 0.0s
+#9 [4/4] RUN make test
+#9 0.1 {layer} 184B / 184B done
+#9 DONE 0.2s
+"""
+    assert folded(text).counted == Steps(3, 2)
 
 
 def test_output_cannot_pose_as_an_error() -> None:
@@ -379,6 +411,28 @@ DENIED = [
 )
 def test_pushes_that_are_worth_another_try(error: str, transient: bool) -> None:
     assert push_failure(error).transient is transient
+
+
+REFUSED = (
+    'failed commit on ref "manifest-sha256:5c6f": unexpected status from PUT request to '
+    "http://r.example/v2/app/manifests/builder-staging: 400 Bad Request"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "doubtful"),
+    [
+        (REFUSED, True),
+        (REFUSED.replace("manifest-", "layer-"), False),
+        ("dial tcp: lookup registry.example: no such host", True),
+        ("unexpected status from PUT request: 503 Service Unavailable", False),
+    ],
+)
+def test_pushes_that_are_not_repeated_for_long(error: str, doubtful: bool) -> None:
+    """A registry refuses a manifest whose layer is just being written by another push."""
+    failure = push_failure(error)
+    assert failure.doubtful is doubtful
+    assert failure.transient or not doubtful
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,65 @@ def built(framework: Framework, cluster: Cluster, url: str, name: str, **source:
     return build, pull(cluster, name, "1").files
 
 
+def test_branch_tag_commit_and_short_commit(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    """Each is resolved to its commit, and that is what is in the image."""
+    url = create(cluster, name, {"a.txt": "first"})
+    git = cluster.git
+    tagged = git.commit(name, {"a.txt": "tagged"}, tag="v1.0")
+    middle = git.commit(name, {"a.txt": "middle"})
+    branch = git.commit(name, {"a.txt": "branch"}, branch="feature/x")
+    head = git.commit(name, {"a.txt": "head"})
+    refs = {
+        "feature/x": (branch, b"branch"),
+        "v1.0": (tagged, b"tagged"),
+        "refs/tags/v1.0": (tagged, b"tagged"),
+        middle: (middle, b"middle"),
+        middle[:10]: (middle, b"middle"),
+        None: (head, b"head"),
+    }
+    ids = [
+        framework.submit(url, f"{name}:{number}", source={"ref": ref})
+        for number, ref in enumerate(refs)
+    ]
+    found = [framework.succeeded(build_id)["result"]["commit"] for build_id in ids]
+    texts = [pull(cluster, name, str(number)).files["src/a.txt"] for number in range(len(ids))]
+    assert list(zip(found, texts, strict=True)) == list(refs.values())
+
+
+def test_context_and_dockerfile_may_lie_deeper(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    """The Dockerfile beside the context or in it; nothing else of the repository is to be had."""
+    dockerfile = f"FROM {cluster.base_image}\nCOPY . /src/\n"
+    places = {"docker/web.Dockerfile": dockerfile, "web/Dockerfile": f"{dockerfile}ENV IN=web\n"}
+    url = cluster.git.create_repository(name, {**places, "web/data.txt": "web", "a.txt": "a"})
+    ids = [
+        framework.submit(url, f"{name}:{tag}", context="web", dockerfile=file)
+        for tag, file in (("beside", "docker/web.Dockerfile"), ("in", "Dockerfile"))
+    ]
+    for build_id in ids:
+        framework.succeeded(build_id)
+    beside, within = (pull(cluster, name, tag) for tag in ("beside", "in"))
+    assert beside.files["src/data.txt"] == within.files["src/data.txt"] == b"web"
+    assert "src/a.txt" not in {**beside.files, **within.files}
+    assert "IN=web" in within.config["config"]["Env"]
+    assert "IN=web" not in beside.config["config"]["Env"]
+
+
+def test_a_private_repository_with_its_password(
+    framework: Framework, cluster: Cluster, name: str
+) -> None:
+    url = create(cluster, name, {"a.txt": "a"}, private=True)
+    login = {"username": cluster.git.username, "password": cluster.git.password}
+    build, image = built(framework, cluster, url, name, **login)
+    assert image["src/a.txt"] == b"a"
+    for text in (framework.log(build["id"]), str(build)):
+        assert cluster.git.password not in text
+        assert cluster.registry.password not in text
+
+
 def test_a_private_repository_over_ssh(framework: Framework, cluster: Cluster, name: str) -> None:
     create(cluster, name, {"a.txt": "a"}, private=True)
     build, image = built(framework, cluster, cluster.git.ssh_url(name), name, **ssh(cluster))
@@ -133,21 +192,25 @@ def test_a_merge_requests_ref(framework: Framework, cluster: Cluster, name: str)
     assert (build["result"]["commit"], image["src/a.txt"]) == (commit, b"theirs")
 
 
-@pytest.mark.parametrize(("depth", "commits"), [(1, 1), (2, 2), (0, 3)])
-def test_history_for_those_who_keep_git(
-    framework: Framework, cluster: Cluster, name: str, depth: int, commits: int
-) -> None:
+def test_history_for_those_who_keep_git(framework: Framework, cluster: Cluster, name: str) -> None:
     """As deep as asked for, as the build itself sees it; tags are there."""
     url = create(cluster, name, {"a.txt": "1"})
     cluster.git.commit(name, {"a.txt": "2"})
     head = cluster.git.commit(name, {"a.txt": "3"}, tag="v3")
-    source = {"depth": depth, "keep_git_dir": True}
-    _, image = built(framework, cluster, url, name, **source)
-    assert image["src/.git/HEAD"].decode().strip() == head
-    assert "src/.git/refs/tags/v3" in image
-    # Few enough objects are kept one by one (fetch.unpackLimit).
-    objects = [image[path] for path in image if re.match(r"src/\.git/objects/../", path)]
-    assert sum(zlib.decompress(data).startswith(b"commit ") for data in objects) == commits
-    # A shallow repository lists where its history ends.
-    assert ("src/.git/shallow" in image) is (commits < 3)
-    assert cluster.git.password.encode() not in b"".join(image.values())
+    asked = {depth: {"depth": depth, "keep_git_dir": True} for depth in (1, 2, 0)}
+    ids = [
+        framework.submit(url, f"{name}:{depth}", source=source) for depth, source in asked.items()
+    ]
+    for build_id in ids:
+        framework.succeeded(build_id)
+    for depth, commits in ((1, 1), (2, 2), (0, 3)):
+        image = pull(cluster, name, str(depth)).files
+        assert image["src/.git/HEAD"].decode().strip() == head
+        assert "src/.git/refs/tags/v3" in image
+        # Few enough objects are kept one by one (fetch.unpackLimit).
+        objects = [image[path] for path in image if re.match(r"src/\.git/objects/../", path)]
+        found = sum(zlib.decompress(data).startswith(b"commit ") for data in objects)
+        assert found == commits, f"depth {depth}"
+        # A shallow repository lists where its history ends.
+        assert ("src/.git/shallow" in image) is (commits < 3)
+        assert cluster.git.password.encode() not in b"".join(image.values())
