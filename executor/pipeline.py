@@ -22,7 +22,7 @@ from builder_framework.protocol import (
 )
 from builder_framework.recipe import Recipe, Source
 from builder_framework.validate import ImageReference
-from executor import base_image, labels
+from executor import base_image, caches, labels
 from executor.bake import Build
 from executor.base_image import BaseImage
 from executor.cancel import CancelToken, Stop, Stopped
@@ -87,6 +87,7 @@ class Pipeline:
     clock: Callable[[], float] = time.monotonic
     backoff: Backoff = field(default_factory=Backoff)
     out_of_memory: Callable[[], bool] = lambda: False
+    caches: Path = caches.ROOT
     _report: Report = field(default_factory=lambda: Report(phase=Phase.STARTING))
     _timings: dict[str, float] = field(default_factory=dict)
 
@@ -226,7 +227,14 @@ class Pipeline:
             self.token,
             self._retries(),
             Retries(self.token, self.log.line, self.backoff, patience=UPLOAD_PATIENCE),
+            self._mirrors(plan),
         )
+
+    def _mirrors(self, plan: Plan) -> Path | None:
+        """The agent's engine has a cache of its own, and this container none."""
+        if self.spec.engine.mode is not EngineMode.NESTED or not self.caches.is_dir():
+            return None
+        return self.caches / plan.cache.domain / "git"
 
     def _image(self, plan: Plan, checkout: Checkout, engine: Engine, extras: Extras) -> None:
         # What is wrong with the sources is told before anybody waits for an engine.
