@@ -1,4 +1,4 @@
-"""An agent that has cloned a repository fetches only what is new, and a broken copy heals itself."""
+"""An agent that has cloned a repository fetches only what is new; a broken copy heals itself."""
 
 from __future__ import annotations
 
