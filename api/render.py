@@ -109,6 +109,8 @@ def request(asked: BuildRequest) -> Json:
         "supersede": asked.supersede.value,
         "group": _text(asked.group, redact),
         "dedupe": asked.dedupe.value,
+        "engine": asked.engine.value if asked.engine else None,
+        "exclusive": asked.exclusive,
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 

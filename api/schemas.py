@@ -54,6 +54,7 @@ from builder_framework.domain import endpoints
 from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
+from builder_framework.protocol import EngineMode
 from builder_framework.recipe import Source, UploadSource
 from builder_framework.redact import Secret
 
@@ -96,6 +97,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     group: Annotated[str, checked(validate_options.group)] | None = None
 
     dedupe: Literal["off", "running", "finished"] = "off"
+    engine: Literal["nested", "socket"] | None = None
+    exclusive: bool = False
 
     @field_validator("images")
     @classmethod
@@ -120,6 +123,14 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
         policy = policy_of(info)
         most = policy.max_timeout if info.field_name == "timeout" else policy.max_queue_ttl
         return within(value, MIN_SECONDS, most, " s")
+
+    @field_validator("engine")
+    @classmethod
+    def _an_engine(cls, value: str | None, info: ValidationInfo) -> str | None:
+        engines = [engine.value for engine in policy_of(info).engines]
+        if value is not None and value not in engines:
+            fail(f"the operator allows {' and '.join(engines)} (BUILDER_ENGINES)")
+        return value
 
     @field_validator("dedupe")
     @classmethod
@@ -158,6 +169,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             supersede=Supersede(self.supersede),
             group=self.group,
             dedupe=Dedupe(self.dedupe),
+            engine=EngineMode(self.engine) if self.engine else None,
+            exclusive=self.exclusive,
         )
 
     def fingerprint(self, owner: str) -> str:

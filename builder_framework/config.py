@@ -36,7 +36,7 @@ from builder_framework.domain.model import Resources
 from builder_framework.domain.notices import Announcer
 from builder_framework.errors import ConfigError, FieldProblem, InvalidValueError
 from builder_framework.ports import CacheSharing, Permission, RequestPolicy
-from builder_framework.protocol import EngineMode, EngineSpec
+from builder_framework.protocol import Dns, EngineMode, EngineSpec
 from builder_framework.redact import Secret
 
 if sys.version_info >= (3, 11):
@@ -159,6 +159,13 @@ class Settings(BaseModel):
     executor_network: str = Field(
         "BRIDGE", description="Docker or CNI network of the executor: BRIDGE or a name."
     )
+    executor_dns: Names = Field(
+        (), description="Name servers of executors and of RUN, instead of their network's."
+    )
+    executor_dns_search: Names = Field(
+        (), description="Domains in which executors and RUN look for short names."
+    )
+    executor_dns_options: Names = Field((), description="As in resolv.conf(5): `ndots:2`.")
     executor_force_pull: bool = Field(False, description="Pull the executor image every time.")
     kill_grace_period: Seconds = Field(
         10.0, description="Seconds a build has to stop before it is killed hard."
@@ -173,11 +180,18 @@ class Settings(BaseModel):
         EngineMode.NESTED,
         description="`nested`: an engine of its own in the executor. `socket`: the agent's.",
     )
+    engines: Annotated[tuple[EngineMode, ...], BeforeValidator(_comma_separated)] = Field(
+        (), description="Which other engines requests may ask for (`engine`): `nested`, `socket`."
+    )
     docker_socket: str = Field(
         "/var/run/docker.sock", description="The agent's engine, for `engine = socket`."
     )
     volume_driver: str = Field(
         "local", description="Docker volume driver of the cache volumes, one per agent."
+    )
+    volume_options: Names = Field(
+        (),
+        description="`NAME=VALUE`s for the volume driver, when it makes a volume (`size=50`).",
     )
     volume_prefix: str = Field("builder-cache", description="Names of cache volumes begin so.")
     cache_path: str | None = Field(
@@ -324,6 +338,21 @@ class Settings(BaseModel):
             raise ValueError(error.message) from None
         return value
 
+    @field_validator("executor_dns")
+    @classmethod
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            ipaddress.ip_address(each)
+        return value
+
+    @field_validator("volume_options")
+    @classmethod
+    def _are_options(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            if not each.partition("=")[0] or "=" not in each:
+                raise ValueError("each is NAME=VALUE")
+        return value
+
     @field_validator("git_protocols")
     @classmethod
     def _known_protocols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -450,7 +479,13 @@ class Settings(BaseModel):
             None if self.ca_file is None else self.ca_file.read_text(encoding="utf-8"),
             proxies,
             self.sbom_generator,
+            Dns(self.executor_dns, self.executor_dns_search, self.executor_dns_options),
         )
+
+    def volume_driver_options(self) -> tuple[tuple[str, str], ...]:
+        """Names and values."""
+        pairs = (option.partition("=") for option in self.volume_options)
+        return tuple((name, value) for name, _, value in pairs)
 
     def reachable_url(self) -> str | None:
         """Where agents reach the API, if it is known."""
@@ -488,6 +523,7 @@ class Settings(BaseModel):
             repository_programs=self.repository_programs,
             registry_cache=self.registry_cache,
             staging_tag=self.staging_tag,
+            engines=tuple(dict.fromkeys((self.engine, *self.engines))),
             uploads=self.reachable_url() is not None,
             upload_max_mb=self.upload_max_mb,
         )

@@ -129,6 +129,7 @@ def _executor_template(settings: Settings) -> ExecutorTemplate:
         force_pull=settings.executor_force_pull,
         docker_socket=settings.docker_socket,
         volume_driver=settings.volume_driver,
+        volume_options=settings.volume_driver_options(),
         volume_prefix=settings.volume_prefix,
         cache_path=settings.cache_path,
         cache_sharing=settings.cache_sharing,

@@ -14,6 +14,7 @@ from typing import IO, Protocol
 from builder_framework.domain.delivery import Delivery, Try
 from builder_framework.domain.model import Build, BuildRequest, Resources
 from builder_framework.domain.states import State
+from builder_framework.protocol import EngineMode
 from builder_framework.recipe import UploadSource
 
 
@@ -38,8 +39,9 @@ class RequestPolicy:
     """What the operator allows and assumes. Durations in seconds, memory and disk in MiB.
 
     `webhook_hosts`: where builds may have webhooks, see `endpoints.parse_rule`.
-    `repository_programs`: hooks and tests. `registry_cache`: of builds that do not say. `uploads`:
-    whether executors could fetch them.
+    `repository_programs`: hooks and tests. `registry_cache`: of builds that do not say. `engines`:
+    what a build may have, the one it gets unasked first. `uploads`: whether executors could fetch
+    them.
     """
 
     git_protocols: tuple[str, ...] = ("https", "ssh")
@@ -56,6 +58,7 @@ class RequestPolicy:
     repository_programs: Permission = Permission.OFF
     registry_cache: bool = False
     staging_tag: str = "builder-staging"
+    engines: tuple[EngineMode, ...] = (EngineMode.NESTED,)
     uploads: bool = False
     upload_max_mb: int = 256
 

@@ -95,6 +95,17 @@ class EngineMode(str, enum.Enum):
 
 
 @dataclass(frozen=True)
+class Dns:
+    """How names are resolved, as Docker's options `dns`, `dns-search` and `dns-option` say it;
+    without any, as in the executor's network.
+    """
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class EngineSpec:
     """How the executor gets its engine; set by the operator, never by a request.
 
@@ -102,7 +113,7 @@ class EngineSpec:
     `authorities`: PEM of certificate authorities that are trusted beside the system's, by engine,
     git and our own requests. `proxies`: `http_proxy`, `https_proxy`, `no_proxy`, for all of them
     and, as the predefined build arguments, for RUN. `sbom_generator`: image that makes SBOMs, if
-    not BuildKit's own choice.
+    not BuildKit's own choice. `dns`: of the executor and of RUN.
     """
 
     mode: EngineMode = EngineMode.NESTED
@@ -112,6 +123,7 @@ class EngineSpec:
     authorities: str | None = None
     proxies: Mapping[str, Secret] = field(default_factory=dict)
     sbom_generator: str | None = None
+    dns: Dns = field(default_factory=Dns)
 
     def secrets(self) -> Iterator[Secret]:
         """The passwords in the URLs of proxies."""

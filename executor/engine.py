@@ -15,7 +15,7 @@ from typing import Protocol
 
 from builder_framework.protocol import EngineMode, EngineSpec, Reason
 from builder_framework.redact import Secret
-from executor import caches, host, process, sweep
+from executor import caches, dns, host, process, sweep
 from executor.caches import COLD, CacheKey, Lease
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
@@ -263,7 +263,14 @@ class NestedEngine:
         taken = [*host.routed_networks(), *host.nameservers(), *host.addresses(self._reach)]
         settings = self._run_dir / "daemon.json"
         self._bridge = host.bridge_address(taken)
-        host.write_daemon_json(settings, self._spec, self._bridge)
+        upstream = dns.loopback_server()
+        host.write_daemon_json(settings, self._spec, self._bridge, upstream is not None)
+        with contextlib.ExitStack() as stack:
+            if upstream is not None:
+                stack.enter_context(dns.relay(self._bridge.partition("/")[0], upstream))
+            self._serve(lease, settings)
+
+    def _serve(self, lease: Lease, settings: Path) -> None:
         began = time.monotonic()
         with self._log.open("ab") as log:
             dockerd = self._process = process.start(

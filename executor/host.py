@@ -136,8 +136,8 @@ def _limit_builds(root: Path) -> None:
             (child / "pids.max").write_text(str(max(1, limit - RESERVED_PIDS)))
 
 
-def daemon_settings(spec: EngineSpec, bridge: str) -> dict[str, object]:
-    """The content of daemon.json."""
+def daemon_settings(spec: EngineSpec, bridge: str, relayed: bool = False) -> dict[str, object]:
+    """The content of daemon.json. `relayed`: names are answered at the bridge (`executor.dns`)."""
     settings: dict[str, object] = {
         "bip": bridge,
         "builder": {
@@ -151,6 +151,9 @@ def daemon_settings(spec: EngineSpec, bridge: str) -> dict[str, object]:
         "registry-mirrors": list(spec.registry_mirrors),
         "shutdown-timeout": 1,
     }
+    servers = [bridge.partition("/")[0]] if relayed and not spec.dns.servers else spec.dns.servers
+    told = {"dns": servers, "dns-search": spec.dns.search, "dns-opts": spec.dns.options}
+    settings |= {name: list(values) for name, values in told.items() if values}
     wrapper = runtime_wrapper()
     if wrapper is not None:
         settings |= {
@@ -168,6 +171,6 @@ def runtime_wrapper() -> str | None:
     return str(beside) if beside.exists() else shutil.which(beside.name)
 
 
-def write_daemon_json(path: Path, spec: EngineSpec, bridge: str) -> None:
+def write_daemon_json(path: Path, spec: EngineSpec, bridge: str, relayed: bool = False) -> None:
     """Write dockerd's configuration file."""
-    path.write_text(json.dumps(daemon_settings(spec, bridge), indent=1))
+    path.write_text(json.dumps(daemon_settings(spec, bridge, relayed), indent=1))

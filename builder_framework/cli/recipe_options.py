@@ -82,6 +82,7 @@ _SWITCHES = {
     "registry_cache": click.option(
         "--registry-cache", is_flag=True, help="Keep the cache beside the image, too."
     ),
+    "exclusive": click.option("--exclusive", is_flag=True, help="An executor of its own."),
     "hooks": click.option("--hooks", is_flag=True, help="Run the repository's hooks/."),
     "tests": click.option("--tests", is_flag=True, help="Run its *.test.yml."),
 }
@@ -95,6 +96,7 @@ _VALUES = {
     "supersede": click.option(
         "--supersede", metavar="queued|running", help="Older builds of the group end."
     ),
+    "engine": click.option("--engine", metavar="nested|socket"),
     "dedupe": click.option(
         "--dedupe", metavar="running|finished", help="Another build of the same may do."
     ),

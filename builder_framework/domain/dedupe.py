@@ -54,6 +54,8 @@ def essence(request: BuildRequest) -> BuildRequest:
         supersede=Supersede.NONE,
         group=None,
         dedupe=Dedupe.OFF,
+        engine=None,
+        exclusive=False,
     )
 
 

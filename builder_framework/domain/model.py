@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import InvalidValueError
-from builder_framework.protocol import FailedStep, Phase, PushedImage, Reason, Steps
+from builder_framework.protocol import EngineMode, FailedStep, Phase, PushedImage, Reason, Steps
 from builder_framework.recipe import (
     Logins,
     LoginUse,
@@ -105,7 +105,8 @@ class BuildRequest:
     `timeout` counts from the start of the task, `queue_ttl` from the acceptance of the request.
     A higher `priority` goes first. `max_attempts`: how often the build may be started when the
     surroundings fail it. `webhooks`: URLs that are told of this build's changes; as a rule their
-    paths are tokens. `group`: see `domain.supersede`.
+    paths are tokens. `group`: see `domain.supersede`. `engine`: another one than the operator's
+    choice. `exclusive`: the build shares its executor with no other.
     """
 
     source: Source
@@ -125,6 +126,8 @@ class BuildRequest:
     supersede: Supersede = Supersede.NONE
     group: str | None = None
     dedupe: Dedupe = Dedupe.OFF
+    engine: EngineMode | None = None
+    exclusive: bool = False
 
     @property
     def origin(self) -> str:

@@ -59,6 +59,7 @@ class ExecutorTemplate:
     force_pull: bool = False
     docker_socket: str = "/var/run/docker.sock"
     volume_driver: str = "local"
+    volume_options: tuple[tuple[str, str], ...] = ()
     volume_prefix: str = "builder-cache"
     cache_path: str | None = None
     cache_sharing: CacheSharing = CacheSharing.OWNER
@@ -199,7 +200,7 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
         recipe=request.recipe,
         output=request.output,
         logins=request.logins(),
-        engine=template.engine,
+        engine=replace(template.engine, mode=mode_of(launch.build, template)),
         git_protocols=template.git_protocols,
         staging_tag=template.staging_tag,
         pinned=launch.build.pinned,
@@ -220,9 +221,15 @@ def kind(build: Build, template: ExecutorTemplate) -> str | None:
     Whoever shares an executor shares its engine, and so its caches. On the agent's engine the
     executor's container is the sign that its build is alive (`executor.sweep`).
     """
-    if template.idle <= 0 or template.engine.mode is not EngineMode.NESTED:
+    asked = build.request
+    if template.idle <= 0 or asked.exclusive or mode_of(build, template) is not EngineMode.NESTED:
         return None
     return cache_domain(build, template.cache_sharing)
+
+
+def mode_of(build: Build, template: ExecutorTemplate) -> EngineMode:
+    """The engine that was asked for, or the operator's."""
+    return build.request.engine or template.engine.mode
 
 
 def task_info(
@@ -279,8 +286,13 @@ def executor_info(
     else:
         executor.container.docker.network = "USER"
         executor.container.network_infos = [{"name": template.network}]
-    executor.container.volumes = [_volume(placement, template)]
+    mode = mode_of(launch.build, template)
     executor.container.docker.parameters = _parameters(launch, template, shared=shared)
+    executor.container.volumes = []
+    if template.volume_options and template.cache_path is None and mode is EngineMode.NESTED:
+        executor.container.docker.parameters.append(_mount(placement, template))
+    else:
+        executor.container.volumes.append(_volume(placement, template, mode))
     if checkpoints is not None:
         executor.container.volumes.append(
             {"mode": "RW", "container_path": CHECKPOINTS, "host_path": checkpoints}
@@ -311,11 +323,15 @@ def _parameters(
     if shared:
         options.append(("memory-swap", "-1"))
     options.append(("pids-limit", str(template.pids_limit)))
+    dns = template.engine.dns
+    options += [("dns", each) for each in dns.servers]
+    options += [("dns-search", each) for each in dns.search]
+    options += [("dns-option", each) for each in dns.options]
     return [{"key": key, "value": value} for key, value in options]
 
 
-def _volume(placement: Placement, template: ExecutorTemplate) -> dict[str, Any]:
-    if template.engine.mode is EngineMode.SOCKET:
+def _volume(placement: Placement, template: ExecutorTemplate, mode: EngineMode) -> dict[str, Any]:
+    if mode is EngineMode.SOCKET:
         return {
             "mode": "RW",
             "container_path": "/var/run/docker.sock",
@@ -329,6 +345,18 @@ def _volume(placement: Placement, template: ExecutorTemplate) -> dict[str, Any]:
         "name": volume_name(placement, template.volume_prefix),
     }
     return {**volume, "source": {"type": "DOCKER_VOLUME", "docker_volume": docker_volume}}
+
+
+def _mount(placement: Placement, template: ExecutorTemplate) -> dict[str, str]:
+    """The cache volume with options for its driver, which Mesos hands on to nobody."""
+    words = [
+        "type=volume",
+        f"source={volume_name(placement, template.volume_prefix)}",
+        f"target={CACHES}",
+        f"volume-driver={template.volume_driver}",
+        *(f"volume-opt={name}={value}" for name, value in template.volume_options),
+    ]
+    return {"key": "mount", "value": ",".join(words)}
 
 
 def volume_name(placement: Placement, prefix: str) -> str:

@@ -46,4 +46,3 @@ def _executor(golden: Golden) -> str:
     words = ("ps", "--quiet", "--filter", "label=builder.executor")
     found: str = golden.cluster.engine.docker(*words).split()[0]
     return found
-

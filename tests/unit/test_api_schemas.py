@@ -157,6 +157,8 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "supersede": "none",
         "group": None,
         "dedupe": "off",
+        "engine": None,
+        "exclusive": False,
         "cache_from": [],
         "cache_to": None,
         "registry_cache": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -100,9 +101,7 @@ def test_only_what_is_new_moves(tmp_path: Path, root: Path, work: Path) -> None:
     assert came(fetch(tmp_path, root))[-1][0] == 0
 
 
-def test_what_the_server_has_no_more_is_not_there(
-    tmp_path: Path, root: Path, work: Path
-) -> None:
+def test_what_the_server_has_no_more_is_not_there(tmp_path: Path, root: Path, work: Path) -> None:
     """A branch that was forced back, and a tag that was deleted."""
     old = git(work, "rev-parse", "HEAD")
     push(work, "file", b"first")
@@ -134,9 +133,7 @@ def test_who_may_not_see_it_does_not_get_it_from_the_mirror(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone", "no repository", "locked", "shallow"])
-def test_a_broken_mirror_heals_itself(
-    tmp_path: Path, root: Path, work: Path, damage: str
-) -> None:
+def test_a_broken_mirror_heals_itself(tmp_path: Path, root: Path, work: Path, damage: str) -> None:
     push(work, "large", os.urandom(1024 * 1024))
     fetch(tmp_path, root)
     (mirror,) = root.glob("*/objects.git")
@@ -155,11 +152,12 @@ def test_a_broken_mirror_heals_itself(
     else:
         (mirror / "shallow").write_text("f" * 40 + "\n")
     commit = push(work, "small", b"new")
-    for _ in range(3):  # without it, then into a new one, then with that
-        result = fetch(tmp_path, root)
+    # Without it, then into a new one, then with that.
+    results = [fetch(tmp_path, root) for _ in range(3)]
+    for result in results:
         assert result.checkout.commit == commit
         assert {"large", "small"} <= set(result.files)
-    assert came(result)[-1][0] == 0, "it is of use again"
+    assert came(results[-1])[-1][0] == 0, "it is of use again"
 
 
 def test_builds_at_once_share_it(tmp_path: Path, root: Path, work: Path) -> None:
@@ -187,7 +185,7 @@ def test_who_waits_too_long_goes_without(
     fetch(tmp_path, root)
     (lock,) = root.glob("*/lock")
     with lock.open() as held:
-        mirrors.fcntl.flock(held, mirrors.fcntl.LOCK_EX)
+        fcntl.flock(held, fcntl.LOCK_EX)
         result = fetch(tmp_path, root)
     assert len(came(result)) == 1, "only the first one used it"
 
@@ -208,7 +206,7 @@ def test_mirrors_go_when_the_disk_is_full(tmp_path: Path, root: Path, work: Path
     (lock,) = root.glob("*/lock")
     volume = root.parent.parent
     with lock.open() as held:
-        mirrors.fcntl.flock(held, mirrors.fcntl.LOCK_EX)
+        fcntl.flock(held, fcntl.LOCK_EX)
         assert caches.make_room(volume, low=1.0) == []
     assert caches.make_room(volume, low=1.0) == [lock.parent]
     assert fetch(tmp_path, root).checkout.commit
