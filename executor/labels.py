@@ -19,6 +19,8 @@ SOURCE = f"{_PREFIX}source"
 CREATED = f"{_PREFIX}created"
 VERSION = f"{_PREFIX}version"
 REF_NAME = f"{_PREFIX}ref.name"
+BASE_NAME = f"{_PREFIX}base.name"
+BASE_DIGEST = f"{_PREFIX}base.digest"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Origin:
     created: str | None
     version: str | None = None
     ref_name: str | None = None
+    base_name: str | None = None
+    base_digest: str | None = None
 
 
 def _standard(origin: Origin) -> dict[str, str]:
@@ -39,6 +43,8 @@ def _standard(origin: Origin) -> dict[str, str]:
         SOURCE: origin.source,
         VERSION: origin.version,
         REF_NAME: origin.ref_name,
+        BASE_NAME: origin.base_name,
+        BASE_DIGEST: origin.base_digest,
     }
     return {key: value for key, value in told.items() if value is not None}
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from builder_framework.protocol import (
     BuildSpec,
@@ -19,11 +20,13 @@ from builder_framework.protocol import (
     Reason,
     Report,
 )
-from builder_framework.recipe import Source
+from builder_framework.recipe import Recipe, Source
 from builder_framework.validate import ImageReference
-from executor import labels
+from executor import base_image, caches, labels
 from executor.bake import Build
+from executor.base_image import BaseImage
 from executor.cancel import CancelToken, Stop, Stopped
+from executor.dockerfile import base_of
 from executor.engine import Engine, Engines
 from executor.extras import Extras, make_extras
 from executor.failure import BuildFailure
@@ -84,6 +87,7 @@ class Pipeline:
     clock: Callable[[], float] = time.monotonic
     backoff: Backoff = field(default_factory=Backoff)
     out_of_memory: Callable[[], bool] = lambda: False
+    caches: Path = caches.ROOT
     _report: Report = field(default_factory=lambda: Report(phase=Phase.STARTING))
     _timings: dict[str, float] = field(default_factory=dict)
 
@@ -223,7 +227,14 @@ class Pipeline:
             self.token,
             self._retries(),
             Retries(self.token, self.log.line, self.backoff, patience=UPLOAD_PATIENCE),
+            self._mirrors(plan),
         )
+
+    def _mirrors(self, plan: Plan) -> Path | None:
+        """The agent's engine has a cache of its own, and this container none."""
+        if self.spec.engine.mode is not EngineMode.NESTED or not self.caches.is_dir():
+            return None
+        return self.caches / plan.cache.domain / "git"
 
     def _image(self, plan: Plan, checkout: Checkout, engine: Engine, extras: Extras) -> None:
         # What is wrong with the sources is told before anybody waits for an engine.
@@ -283,16 +294,21 @@ class Pipeline:
     def _what_to_build(self, plan: Plan, checkout: Checkout) -> Build:
         recipe, output, space = plan.recipe, self.spec.output, self.workspace
         context = context_dir(space.checkout, recipe.context)
+        file = dockerfile(space.checkout, context, recipe.dockerfile)
+        base = self._base_image(file, recipe) if output.standard_labels else None
+        pin = base.pin if base is not None else None
         origin = Origin(
             _url(plan.source),
             checkout.commit,
             checkout.committed,
             plan.images[0].tag,
             plan.source.ref,
+            base.name if base is not None else None,
+            base.digest if base is not None else None,
         )
         return Build(
             context,
-            dockerfile(space.checkout, context, recipe.dockerfile),
+            file,
             plan.local,
             recipe,
             labels=labels.image_labels(origin, output),
@@ -306,9 +322,18 @@ class Pipeline:
             proxies=proxy_arguments(self.spec.engine.proxies),
             cache_from=self._cache_from(plan),
             cache_to=self._cache_to(plan),
+            contexts=dict([pin]) if pin is not None else {},
             # The engine unpacks what it is given, and then times cannot be rewritten any more.
             archive=space.root / "image.tar" if output.timestamp is not None else None,
         )
+
+    def _base_image(self, file: Path, recipe: Recipe) -> BaseImage | None:
+        """What the labels say of it is what the build takes."""
+        text = file.read_text(encoding="utf-8-sig", errors="replace")
+        base = base_of(text, recipe.target, recipe.build_args)
+        if base is None:
+            return None
+        return base_image.look_up(base, self.spec.logins.to_pull(), self.spec.engine, self.token)
 
     def _blame(self, engine: Engine) -> None:
         """What failed because its engine died failed for what ended the engine."""

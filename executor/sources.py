@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
 from builder_framework.recipe import (
     GitSource,
@@ -42,7 +43,9 @@ class Checkout:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """`retries` for servers of others, `patience` for our own framework, which comes back."""
+    """`retries` for servers of others, `patience` for our own framework, which comes back.
+    `mirrors`: what this agent keeps of git repositories.
+    """
 
     source: Source
     protocols: Collection[str]
@@ -51,6 +54,7 @@ class Fetcher:
     token: CancelToken
     retries: Retries
     patience: Retries
+    mirrors: Path | None = None
 
     @property
     def title(self) -> str:
@@ -87,6 +91,7 @@ class Fetcher:
             self.log,
             self.token,
             self.retries,
+            self.mirrors,
         )
         got = git.check_out(lambda commit: found(Checkout(commit)))
         self.log.line(f"Checked out {got.commit}: {got.subject}")
