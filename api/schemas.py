@@ -100,6 +100,19 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     engine: Literal["nested", "socket"] | None = None
     exclusive: bool = False
 
+    @field_validator("source")
+    @classmethod
+    def _fits_what_is_asked(cls, value: SourceBody, info: ValidationInfo) -> SourceBody:
+        """A Dockerfile alone has no directories, no name and no time."""
+        if value.inline is None:
+            return value
+        for name, only in (("context", "."), ("dockerfile", "Dockerfile")):
+            if info.data.get(name, only) != only:
+                fail(f"an inline Dockerfile is alone in its context: leave {name} out")
+        if info.data.get("timestamp") == "source":
+            fail("an inline Dockerfile has no time of its own: give timestamp as zero or seconds")
+        return value
+
     @field_validator("images")
     @classmethod
     def _not_staged(cls, value: list[str], info: ValidationInfo) -> list[str]:

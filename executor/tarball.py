@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -90,6 +91,18 @@ class Archive:
         return cls(source.url, bearer=source.token, sha256=source.sha256)
 
 
+class _Session(requests.Session):
+    """Credentials are for their own origin only; requests takes https of the same host for it."""
+
+    def should_strip_auth(self, old_url: str, new_url: str) -> bool:
+        return _origin(old_url) != _origin(new_url)
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    found = urlsplit(url)
+    return found.scheme, found.hostname, found.port or {"http": 80, "https": 443}.get(found.scheme)
+
+
 def fetch(source: Archive, folder: Path, token: CancelToken, limits: Limits = Limits()) -> Unpacked:
     """Download the archive and unpack it into the empty `folder` as it comes.
 
@@ -105,7 +118,7 @@ def fetch(source: Archive, folder: Path, token: CancelToken, limits: Limits = Li
 
 @contextlib.contextmanager
 def _response(source: Archive) -> Iterator[requests.Response]:
-    with requests.Session() as session:
+    with _Session() as session:
         # Its environment holds passwords of others, too (netrc); proxies are given in each call.
         session.trust_env = False
         session.verify = certificates()
@@ -131,7 +144,8 @@ def _response(source: Archive) -> Iterator[requests.Response]:
 
 
 def _check(response: requests.Response, asked: str) -> None:
-    if asked.startswith("https://") and not response.url.startswith("https://"):
+    way = [each.url for each in (*response.history, response)]
+    if asked.startswith("https://") and not all(url.startswith("https://") for url in way):
         raise _failed("the server leads away from https", transient=False)
     if response.status_code == HTTPStatus.OK:
         return

@@ -5,18 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import posixpath
 import secrets
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 import click
-from docker.utils.build import exclude_paths
+
+from builder_framework.cli import dockerignore
+from builder_framework.cli.dockerignore import DockerIgnore
+from builder_framework.errors import InvalidValueError
 
 IGNORE_FILE = ".dockerignore"
 
@@ -34,11 +38,11 @@ class Packed:
 
 
 @contextmanager
-def packed(folder: Path, dockerfile: str = "Dockerfile") -> Iterator[Packed]:
+def packed(folder: Path, dockerfile: str = "Dockerfile", context: str = ".") -> Iterator[Packed]:
     """What `folder` would be as Docker's build context; the file is gone with the block.
 
-    Patterns come from `DOCKERFILE.dockerignore` if there is one, or else from `.dockerignore`
-    (https://docs.docker.com/build/concepts/context/#dockerignore-files). The same files give the
+    `context`: the directory of it that is the build context. What the patterns there
+    (`dockerignore.of`) leave out is left out; what is beside it is sent. The same files give the
     same archive. Raises click.UsageError.
     """
     with TemporaryFile() as file:
@@ -49,28 +53,74 @@ def packed(folder: Path, dockerfile: str = "Dockerfile") -> Iterator[Packed]:
             ) as compressed,
             tarfile.open(fileobj=compressed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
         ):
-            for name in _names(folder, dockerfile):
+            for name in _names(folder, PurePosixPath(context), dockerfile):
                 files += _add(archive, folder / name, name)
         size = file.tell()
         file.seek(0)
         yield Packed(file, size, files)
 
 
-def _names(folder: Path, dockerfile: str) -> list[str]:
+def _names(folder: Path, context: PurePosixPath, dockerfile: str) -> Iterator[str]:
+    """Sorted, each directory before what is in it."""
     try:
-        patterns = _patterns(folder, dockerfile)
-        return sorted(exclude_paths(str(folder), patterns, dockerfile))
+        patterns = dockerignore.of(folder / context, dockerfile)
+        yield from _below(folder, "", _Choice(patterns, context, _always(context, dockerfile)))
     except OSError as error:
         raise click.UsageError(f"{error.filename}: {error.strerror}") from None
+    except InvalidValueError as error:
+        raise click.UsageError(error.message) from None
 
 
-def _patterns(folder: Path, dockerfile: str) -> list[str]:
-    for name in (f"{dockerfile}{IGNORE_FILE}", IGNORE_FILE):
-        path = folder / name
-        if path.is_file():
-            lines = (line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines())
-            return [line for line in lines if line and not line.startswith("#")]
-    return []
+def _always(context: PurePosixPath, dockerfile: str) -> frozenset[str]:
+    """What is sent whatever the patterns say: the server needs it. Maybe not all of it is there."""
+    names = (dockerfile, f"{dockerfile}{IGNORE_FILE}", IGNORE_FILE)
+    found = {posixpath.normpath(context / name) for name in names}
+    return frozenset(found | {posixpath.normpath(dockerfile)})
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What of a folder goes: all but what `patterns` of `context` say; `always` in any case."""
+
+    patterns: DockerIgnore
+    context: PurePosixPath
+    always: frozenset[str]
+
+    def leaves_out(self, path: str) -> bool:
+        inside = self._inside(path)
+        return inside is not None and path not in self.always and self.patterns.excludes(inside)
+
+    def leaves_out_all_below(self, path: str) -> bool:
+        inside = self._inside(path)
+        if inside is None or not self.patterns.excludes_all_below(inside):
+            return False
+        return not any(each.startswith(f"{path}/") for each in self.always)
+
+    def _inside(self, path: str) -> str | None:
+        """The path in the context; None if it is not in it."""
+        where = PurePosixPath(path)
+        if where == self.context or not where.is_relative_to(self.context):
+            return None
+        return str(where.relative_to(self.context))
+
+
+def _below(root: Path, folder: str, choice: _Choice) -> Iterator[str]:
+    with os.scandir(root / folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        path = f"{folder}/{entry.name}" if folder else entry.name
+        if not entry.is_dir(follow_symlinks=False):
+            if not choice.leaves_out(path):
+                yield path
+            continue
+        inside = iter(()) if choice.leaves_out_all_below(path) else _below(root, path, choice)
+        first = next(inside, None)
+        # A directory goes with what is in it, even if it is left out by itself.
+        if first is not None or not choice.leaves_out(path):
+            yield path
+        if first is not None:
+            yield first
+            yield from inside
 
 
 def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
@@ -81,6 +131,8 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
         info = archive.gettarinfo(path, arcname=name)
         if not (info.isfile() or info.isdir() or info.issym() or info.islnk()):
             return 0
+        if info.issym():
+            _check_link(name, info.linkname)
         # Whose it is here means nothing there.
         info.uid = info.gid = 0
         info.uname = info.gname = ""
@@ -95,6 +147,15 @@ def _add(archive: tarfile.TarFile, path: Path, name: str) -> int:
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror or error}") from None
     return 1
+
+
+def _check_link(name: str, target: str) -> None:
+    """The executor unpacks no link that leads out of the archive."""
+    leads = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    if posixpath.isabs(target) or leads == ".." or leads.startswith("../"):
+        raise click.UsageError(
+            f"{name} is a link that leads out of the directory: leave it out in {IGNORE_FILE}"
+        )
 
 
 class Multipart:

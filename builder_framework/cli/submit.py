@@ -134,7 +134,8 @@ def submit(
 
 
 def _upload(client: Client, folder: Path, body: Json, key: str) -> Json:
-    with context.packed(folder, body.get("dockerfile") or "Dockerfile") as packed:
+    dockerfile, where = body.get("dockerfile") or "Dockerfile", body.get("context") or "."
+    with context.packed(folder, str(dockerfile), str(where)) as packed:
         output.note(f"packed {packed.files} files: {packed.size / 2**20:.1f} MiB")
 
         def send() -> Json:

@@ -29,6 +29,9 @@ ABANDONED = 900.0
 """Seconds after which an upload without a build is one that nobody will ask for."""
 
 
+_OVER = [state.value for state in TERMINAL]
+
+
 class SqlUploads:
     """`ports.Uploads`."""
 
@@ -56,8 +59,11 @@ class SqlUploads:
 
     def read(self, upload_id: str, token: str) -> Iterator[bytes]:
         """See `ports.Uploads`."""
+        over = sa.select(t.builds.c.id).where(
+            t.builds.c.upload_id == upload_id, t.builds.c.state.in_(_OVER)
+        )
+        known = sa.select(t.uploads.c.token).where(t.uploads.c.id == upload_id, ~over.exists())
         with self._store.reading() as connection:
-            known = sa.select(t.uploads.c.token).where(t.uploads.c.id == upload_id)
             kept: str | None = connection.execute(known).scalar()
         if kept is None or not hmac.compare_digest(kept, _hash(token)):
             raise NotFoundError("there is no such upload, or this is not its token")
@@ -79,21 +85,38 @@ class SqlUploads:
     def sweep(self, now: float) -> int:
         """Remove what no build needs any more; how many. For the leader.
 
+        Piece by piece: all at once would take longer than a statement may, and keep others from
+        writing meanwhile.
+
         Raises StoreUnavailableError, LeadershipLostError.
         """
-        over = [state.value for state in TERMINAL]
         builds = sa.select(t.builds.c.id).where(t.builds.c.upload_id == t.uploads.c.id)
-        unfinished = builds.where(t.builds.c.state.not_in(over))
+        unfinished = builds.where(t.builds.c.state.not_in(_OVER))
         forgotten = t.uploads.c.created_at < now - ABANDONED
         query = sa.select(t.uploads.c.id).where(
             ~unfinished.exists(), sa.or_(builds.exists(), forgotten)
         )
-        with self._store.leading() as connection:
+        with self._store.reading() as connection:
             ids = list(connection.execute(query).scalars())
-            pieces = t.upload_pieces.c.upload_id.in_(ids)
-            connection.execute(sa.delete(t.upload_pieces).where(pieces))
-            connection.execute(sa.delete(t.uploads).where(t.uploads.c.id.in_(ids)))
+        for upload_id in ids:
+            self._remove(upload_id)
         return len(ids)
+
+    def _remove(self, upload_id: str) -> None:
+        """The last piece first: what is left when this ends early is found again."""
+        piece = t.upload_pieces.c
+        last = sa.select(sa.func.max(piece.number)).where(piece.upload_id == upload_id)
+        while True:
+            with self._store.leading() as connection:
+                number = connection.execute(last).scalar()
+                if number is None:
+                    connection.execute(sa.delete(t.uploads).where(t.uploads.c.id == upload_id))
+                    return
+                connection.execute(
+                    sa.delete(t.upload_pieces).where(
+                        piece.upload_id == upload_id, piece.number == number
+                    )
+                )
 
 
 def _pieces(content: IO[bytes]) -> Iterator[bytes]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build
 from builder_framework.errors import LeadershipLostError, NotFoundError
 from builder_framework.recipe import Source, UploadSource
+from builder_framework.store import tables as t
 from builder_framework.store.base import Change
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.uploads import ABANDONED, SqlUploads
@@ -57,9 +61,34 @@ def test_it_goes_when_its_build_is_over(uploads: SqlUploads, store: SqlStore) ->
     assert uploads.sweep(time.time() + 10 * ABANDONED) == 0, "it waits"
     assert content(uploads, kept) == CONTENT
     store.apply([Change(after(one, ev.CancelRequested("me")), one)])
-    assert uploads.sweep(time.time()) == 1
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError):  # at once, whenever it is removed
         uploads.read(kept.id, kept.token.reveal())
+    assert uploads.sweep(time.time()) == 1
+    assert pieces(store) == 0
+
+
+def pieces(store: SqlStore) -> int:
+    with store.reading() as connection:
+        return connection.execute(sa.select(sa.func.count(t.upload_pieces.c.number))).scalar_one()
+
+
+def test_no_transaction_removes_more_than_one_piece(
+    uploads: SqlUploads, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statements have five seconds, and with SQLite everybody else waits for each."""
+    uploads.keep(io.BytesIO(bytes(5 * 1024 * 1024)), "me")
+    left = [pieces(store)]
+    leading = store.leading
+
+    @contextlib.contextmanager
+    def watched() -> Iterator[sa.Connection]:
+        with leading() as connection:
+            yield connection
+        left.append(pieces(store))
+
+    monkeypatch.setattr(store, "leading", watched)
+    assert uploads.sweep(time.time() + 2 * ABANDONED) == 1
+    assert left == [5, 4, 3, 2, 1, 0, 0]
 
 
 def test_one_without_a_build_stays_for_a_while(uploads: SqlUploads) -> None:

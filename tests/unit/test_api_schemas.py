@@ -254,6 +254,26 @@ def test_the_operators_limits_hold(field: str, value: dict[str, Any], unit: str)
     assert unit in problem.problem
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"context": "sub"}, "leave context out"),
+        ({"dockerfile": "docker/Dockerfile"}, "leave dockerfile out"),
+        ({"timestamp": "source"}, "zero or seconds"),
+    ],
+)
+def test_a_dockerfile_alone_is_all_there_is(asked: dict[str, Any], words: str) -> None:
+    """Told at once, not by an executor after the wait for one."""
+    body = {"source": {"inline": {"dockerfile": "FROM x"}}, "images": ["app"]}
+    with pytest.raises(InvalidInputError) as caught:
+        schemas.parse_build({**body, **asked}, POLICY)
+    (problem,) = caught.value.problems
+    assert problem.field == "source"
+    assert words in problem.problem
+    named = {"context": "./", "dockerfile": "./Dockerfile", "timestamp": "zero"}
+    schemas.parse_build({**body, **named}, POLICY)
+
+
 scalars = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers()
 keys = st.sampled_from([*schemas.BuildBody.model_fields, "git", "x"])
 

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from api import create_app
@@ -51,6 +52,8 @@ def files(folder: Path, dockerfile: str = "Dockerfile") -> set[str]:
         ("!src/b.py\nsrc", {"a.txt"}),
         ("*", set()),
         ("/a.txt\nsrc/*", set()),
+        ("*.TXT\n[^s]*.txt", {"src/b.py", "src/deep/c.pyc", "src/deep/d.py"}),
+        ("*.TXT", {"a.txt", "src/b.py", "src/deep/c.pyc", "src/deep/d.py"}),
     ],
 )
 def test_dockerignore_means_what_it_means_to_docker(
@@ -80,13 +83,48 @@ def test_the_same_files_give_the_same_archive(tmp_path: Path) -> None:
 
 def test_links_stay_links_and_sockets_stay_here(tmp_path: Path) -> None:
     tree(tmp_path, "Dockerfile")
-    (tmp_path / "link").symlink_to("/etc/passwd")
+    (tmp_path / "link").symlink_to("Dockerfile")
     os.mkfifo(tmp_path / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
         with packed(tmp_path) as found, tarfile.open(fileobj=found.file) as archive:
             kinds = {member.name: member.type for member in archive}
     assert kinds == {"Dockerfile": tarfile.REGTYPE, "link": tarfile.SYMTYPE}
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../x", "a/../../x"])
+def test_a_link_that_leads_out_is_told_before_it_is_sent(tmp_path: Path, target: str) -> None:
+    """The executor would refuse the whole archive for it."""
+    tree(tmp_path, "Dockerfile")
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(click.UsageError, match=r"link is a link .* \.dockerignore"):
+        files(tmp_path)
+    assert files(tree(tmp_path, ignore="link")) == {"Dockerfile", ".dockerignore"}
+
+
+def test_patterns_are_those_of_the_context(tmp_path: Path) -> None:
+    """Not of the directory above, and its Dockerfile may be there."""
+    tree(tmp_path, "Dockerfile", "hooks/build", "app/a", "app/b", ignore="*\n")
+    (tmp_path / "app/.dockerignore").write_text("b\n")
+    with packed(tmp_path, context="app") as found, tarfile.open(fileobj=found.file) as archive:
+        names = archive.getnames()
+    assert names == [
+        ".dockerignore",
+        "Dockerfile",
+        "app",
+        "app/.dockerignore",
+        "app/a",
+        "hooks",
+        "hooks/build",
+    ]
+
+
+def test_what_are_no_patterns_is_told(tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match=r"\.dockerignore: line 2"):
+        files(tree(tmp_path, "Dockerfile", ignore="a\n!\n"))
+    (tmp_path / ".dockerignore").write_bytes(b"\xff")
+    with pytest.raises(click.UsageError, match=r"\.dockerignore cannot be read"):
+        files(tmp_path)
 
 
 def test_whose_the_files_are_is_nobodys_business(tmp_path: Path) -> None:

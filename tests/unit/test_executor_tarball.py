@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from builder_framework.protocol import Reason
 from builder_framework.recipe import TarballSource
 from builder_framework.redact import Secret
+from executor import tarball
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.failure import BuildFailure
 from executor.tarball import Archive, Limits, fetch
@@ -145,6 +147,28 @@ def test_a_login_is_not_handed_on(server: Server, folder: Path) -> None:
     server.headers = {"Location": server.url.replace("127.0.0.1", "localhost") + "/moved"}
     fetch(at(server.url, "me", Secret("canary")), folder, CancelToken())
     assert [authorization is not None for _, authorization in server.asked] == [True, False]
+
+
+def test_a_login_stays_with_its_origin() -> None:
+    """Also where requests takes another scheme of the same host for the same."""
+    strip = tarball._Session().should_strip_auth
+    assert not strip("https://host/a", "https://host:443/b")
+    for other in ("http://host/a", "https://host:8443/a", "https://host.example/a"):
+        assert strip("https://host/a", other)
+    assert strip("http://host/a", "https://host/a")
+
+
+def test_no_part_of_the_way_from_https_is_over_http(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where it leads back to https."""
+    way, last = requests.Response(), requests.Response()
+    way.url = "http://host/a"
+    last.url, last.history, last.status_code = "https://host/b", [way], 200
+    last.raw = io.BytesIO()
+    monkeypatch.setattr(requests.Session, "get", lambda *_, **__: last)
+    with pytest.raises(BuildFailure, match="away from https"):
+        fetch(at("https://host/a"), folder, CancelToken())
 
 
 HOSTILE = {
