@@ -90,7 +90,7 @@ class Cluster(Protocol):
     knows. `refuse_seconds`: for how long the master shall not offer the same again.
     """
 
-    def launch(self, agent: AgentOffer, launches: Sequence[Launch], refuse_seconds: float) -> None:
+    def launch(self, agent: AgentOffer, placed: Sequence[Launch], refuse_seconds: float) -> None:
         """Accept all offers of one agent and launch the tasks on it."""
         ...
 

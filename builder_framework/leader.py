@@ -14,11 +14,12 @@ from builder_framework.domain.retry import RetryPolicy
 from builder_framework.mesos.agents import AgentWorkDirs
 from builder_framework.mesos.driver import SchedulerDriver
 from builder_framework.mesos.gateway import MesosCluster
+from builder_framework.mesos.launches import ExecutorTemplate, kind
 from builder_framework.mesos.offerbook import OfferBook
 from builder_framework.mesos.sandbox import AgentSandboxes
 from builder_framework.mesos.scheduler import BuildScheduler
 from builder_framework.mesos.tls import client_context
-from builder_framework.mesos.translate import ExecutorTemplate, framework_info, kind
+from builder_framework.mesos.translate import framework_info
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import Logs

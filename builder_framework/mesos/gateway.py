@@ -10,7 +10,7 @@ from builder_framework import failpoints
 from builder_framework.cluster import Launch, StatusUpdate
 from builder_framework.domain.offers import AgentOffer
 from builder_framework.errors import CallError, NotSubscribedError
-from builder_framework.mesos import translate
+from builder_framework.mesos import launches, translate
 from builder_framework.mesos.agents import AgentWorkDirs
 from builder_framework.mesos.driver import SchedulerDriver
 from builder_framework.mesos.offerbook import OfferBook
@@ -26,7 +26,7 @@ class MesosCluster:
         self,
         driver: SchedulerDriver,
         offers: OfferBook,
-        template: translate.ExecutorTemplate,
+        template: launches.ExecutorTemplate,
         work_dirs: AgentWorkDirs | None = None,
     ) -> None:
         """`work_dirs`: asked so that restarted agents take executors over; None: they do not."""
@@ -35,10 +35,10 @@ class MesosCluster:
         self._template = template
         self._work_dirs = work_dirs
         # Used by the dispatcher's thread only.
-        self._executors: OrderedDict[str, translate.ExecutorInfo] = OrderedDict()
+        self._executors: OrderedDict[str, launches.ExecutorInfo] = OrderedDict()
 
-    def launch(self, agent: AgentOffer, launches: Sequence[Launch], refuse_seconds: float) -> None:
-        self._check_known(launches)
+    def launch(self, agent: AgentOffer, placed: Sequence[Launch], refuse_seconds: float) -> None:
+        self._check_known(placed)
         ids = [offer.id for offer in agent.offers]
         raw = self._offers.pop(ids)
         if len(raw) != len(ids):
@@ -46,29 +46,29 @@ class MesosCluster:
             raise NotSubscribedError("ACCEPT was not sent: the offers are void")
         pool = translate.pool_of(raw)
         tasks = [
-            translate.task_info(
+            launches.task_info(
                 launch, self._template, pool, self._executor_info(launch, agent, pool)
             )
-            for launch in launches
+            for launch in placed
         ]
         failpoints.reach("T6.before")
         self._driver.accept(ids, tasks, refuse_seconds)
         failpoints.reach("T7.after")
 
-    def _check_known(self, launches: Sequence[Launch]) -> None:
-        new = {each.attempt.placement.executor_id for each in launches if not each.joins}
-        for each in launches:
+    def _check_known(self, placed: Sequence[Launch]) -> None:
+        new = {each.attempt.placement.executor_id for each in placed if not each.joins}
+        for each in placed:
             executor_id = each.attempt.placement.executor_id
             if executor_id not in new and executor_id not in self._executors:
                 raise CallError(f"executor {executor_id} is not one of this process")
 
     def _executor_info(
         self, launch: Launch, agent: AgentOffer, pool: list[dict[str, Any]]
-    ) -> translate.ExecutorInfo:
+    ) -> launches.ExecutorInfo:
         """The very same as before for an executor that runs: the master compares."""
         executor_id = launch.attempt.placement.executor_id
         if not launch.joins:
-            self._executors[executor_id] = translate.executor_info(
+            self._executors[executor_id] = launches.executor_info(
                 launch, self._template, pool, self._checkpoints(agent)
             )
         self._executors.move_to_end(executor_id)

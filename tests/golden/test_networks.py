@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from devcluster import Cluster
+from devcluster.errors import ClusterError
 from tests.golden.volume_plugin import VolumePlugin
-from tests.integration.harness import Framework, pull
+from tests.integration.harness import Framework, pull, until
 
 PORT = 8197
 
@@ -32,6 +33,19 @@ def framework_with(
         framework.end(signal.SIGTERM)
 
 
+def removed(cluster: Cluster, *words: str) -> None:
+    """As soon as the executor's container, which ends by itself, uses it no more."""
+
+    def is_removed() -> bool:
+        try:
+            cluster.engine.docker(*words)
+        except ClusterError:
+            return False
+        return True
+
+    until(is_removed, f"docker {words} fails")
+
+
 def repository(cluster: Cluster, name: str, *steps: str) -> str:
     lines = [f"FROM {cluster.base_image}", f"ENV TEST={name}", *(f"RUN {step}" for step in steps)]
     return cluster.git.create_repository(name, {"Dockerfile": "\n".join([*lines, ""])})
@@ -49,7 +63,7 @@ def network(cluster: Cluster) -> Iterator[str]:
         yield name
     finally:
         docker("rm", "--force", server)
-        docker("network", "rm", name)
+        removed(cluster, "network", "rm", name)
 
 
 def test_a_network_of_the_cluster_and_its_names(
@@ -99,7 +113,7 @@ def test_caches_on_a_volume_of_another_driver(cluster: Cluster, tmp_path: Path) 
         assert list(plugin.made.values()) == [{"size": "5", "fs": "ext4"}]
         (volume,) = plugin.made
         assert list((folder / volume).glob("*/engines/*/docker"))
-        cluster.engine.docker("volume", "rm", volume)
+        removed(cluster, "volume", "rm", volume)
 
 
 def test_caches_in_a_directory_of_the_host(cluster: Cluster, tmp_path: Path) -> None:
@@ -116,7 +130,11 @@ def test_caches_in_a_directory_of_the_host(cluster: Cluster, tmp_path: Path) -> 
 
 def test_a_build_may_choose_its_engine_and_to_be_alone(cluster: Cluster, tmp_path: Path) -> None:
     """Within what the operator allows."""
-    settings = {"BUILDER_ENGINES": "socket", "BUILDER_EXECUTOR_IDLE": "20"}
+    settings = {
+        "BUILDER_ENGINES": "socket",
+        "BUILDER_EXECUTOR_IDLE": "20",
+        "BUILDER_DOCKER_SOCKET": cluster.engine.docker_host.removeprefix("unix://"),
+    }
     with framework_with(cluster, tmp_path, **settings) as (framework, name):
         url = repository(cluster, name, "echo once")
         one = framework.succeeded(framework.submit(url, f"{name}:1", engine="socket"))

@@ -56,8 +56,9 @@ class RecordingCluster:
     def names(self) -> list[str]:
         return [name for name, _ in self.calls]
 
-    def launch(self, agent: AgentOffer, launches: Sequence[Launch], _refuse: float) -> None:
-        self._record("launch", (agent, list(launches)))
+    def launch(self, agent: AgentOffer, placed: Sequence[Launch], refuse_seconds: float) -> None:
+        del refuse_seconds
+        self._record("launch", (agent, list(placed)))
 
     def decline(self, agents: Sequence[AgentOffer], refuse_seconds: float) -> None:
         self._record("decline", (list(agents), refuse_seconds))

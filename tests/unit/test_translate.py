@@ -18,9 +18,9 @@ from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import BuildRequest, Placement, Resources
 from builder_framework.domain.offers import Unavailability
-from builder_framework.mesos import translate
+from builder_framework.mesos import launches, translate
 from builder_framework.ports import CacheSharing
-from builder_framework.protocol import EngineMode, EngineSpec, decode_spec
+from builder_framework.protocol import Dns, EngineMode, EngineSpec, decode_spec
 from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
 from executor.checkpoint import CHECKPOINTS
@@ -166,11 +166,11 @@ def task(**changes: Any) -> dict[str, Any]:
         "engine": EngineSpec(),
         "git_protocols": ("https",),
     }
-    template = translate.ExecutorTemplate(**(options | changes))
+    template = launches.ExecutorTemplate(**(options | changes))
     _, raw = translate.offer(Dict(OFFER))
     pool = translate.pool_of([raw])
-    executor = translate.executor_info(launch(), template, pool)
-    info: dict[str, Any] = translate.task_info(launch(), template, pool, executor).to_dict()
+    executor = launches.executor_info(launch(), template, pool)
+    info: dict[str, Any] = launches.task_info(launch(), template, pool, executor).to_dict()
     return info
 
 
@@ -203,7 +203,7 @@ def test_builds_share_caches_with_those_they_trust() -> None:
     def domain(sharing: CacheSharing, owner: str, git: str) -> str:
         build = launch().build
         request = replace(build.request, source=Source(GitSource(f"https://git.example/{git}")))
-        return translate.cache_domain(replace(build, owner=owner, request=request), sharing)
+        return launches.cache_domain(replace(build, owner=owner, request=request), sharing)
 
     who = [("ann", "a"), ("ann", "b"), ("bob", "a")]
     different = {sharing: len({domain(sharing, *each) for each in who}) for sharing in CacheSharing}
@@ -214,11 +214,11 @@ def test_builds_share_caches_with_those_they_trust() -> None:
 
 def test_the_agents_checkpoints_are_mounted_only_when_known() -> None:
     """The executor leaves its address there, and a restarted agent takes it over."""
-    template = translate.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",))
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",))
     _, raw = translate.offer(Dict(OFFER))
     for checkpoints, expected in ((None, []), ("/var/lib/mesos/meta", ["/var/lib/mesos/meta"])):
         pool = translate.pool_of([raw])
-        info = translate.executor_info(launch(), template, pool, checkpoints)
+        info = launches.executor_info(launch(), template, pool, checkpoints)
         volumes = info.to_dict()["container"]["volumes"]
         found = [v for v in volumes if v["container_path"] == str(CHECKPOINTS)]
         assert [v["host_path"] for v in found] == expected
@@ -265,13 +265,58 @@ def test_a_shared_container_is_no_builds_own() -> None:
 
 def test_who_may_share_an_executor() -> None:
     build = launch().build
-    template = translate.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
     others = replace(build, id="1" * 16), replace(build, owner="somebody else")
-    same, different = (translate.kind(each, template) for each in others)
-    assert translate.kind(build, template) == same != different
-    assert translate.kind(build, replace(template, idle=0.0)) is None
+    same, different = (launches.kind(each, template) for each in others)
+    assert launches.kind(build, template) == same != different
+    assert launches.kind(build, replace(template, idle=0.0)) is None
     socket = replace(template, engine=EngineSpec(EngineMode.SOCKET))
-    assert translate.kind(build, socket) is None
+    assert launches.kind(build, socket) is None
+
+
+def options(**changes: Any) -> list[tuple[str, str]]:
+    parameters = task(**changes)["executor"]["container"]["docker"]["parameters"]
+    return [(item["key"], item["value"]) for item in parameters]
+
+
+def test_name_servers_are_dockers_options() -> None:
+    dns = Dns(("10.0.0.2", "10.0.0.3"), ("corp.example",), ("ndots:2",))
+    told = [each for each in options(engine=EngineSpec(dns=dns)) if each[0].startswith("dns")]
+    assert told == [
+        ("dns", "10.0.0.2"),
+        ("dns", "10.0.0.3"),
+        ("dns-search", "corp.example"),
+        ("dns-option", "ndots:2"),
+    ]
+
+
+def test_a_volume_drivers_options_are_dockers_too() -> None:
+    """Mesos has a field for them, which its Docker containerizer does not read."""
+    changes = {"volume_driver": "rexray", "volume_options": (("size", "50"),)}
+    words = [
+        "type=volume",
+        "source=builder-cache-10.0.0.7-5051",
+        "target=/var/lib/builder",
+        "volume-driver=rexray",
+        "volume-opt=size=50",
+    ]
+    assert options(**changes)[-1] == ("mount", ",".join(words))
+    assert task(**changes)["executor"]["container"]["volumes"] == []
+    assert not [key for key, _ in options(cache_path="/srv/b", **changes) if key == "mount"]
+
+
+def test_a_build_gets_the_engine_it_asks_for() -> None:
+    made = launch()
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    request = replace(made.build.request, engine=EngineMode.SOCKET)
+    asked = replace(made, build=replace(made.build, request=request))
+    assert launches.spec(asked, template).engine.mode is EngineMode.SOCKET
+    assert launches.kind(asked.build, template) is None
+    _, raw = translate.offer(Dict(OFFER))
+    info = launches.executor_info(asked, template, translate.pool_of([raw])).to_dict()
+    assert [v["container_path"] for v in info["container"]["volumes"]] == ["/var/run/docker.sock"]
+    alone = replace(made.build, request=replace(made.build.request, exclusive=True))
+    assert launches.kind(alone, template) is None
 
 
 def test_a_named_network_is_a_user_network() -> None:
