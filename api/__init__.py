@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import auth, errors, health, v1
+from api import auth, errors, health, uploads, v1
 from builder_framework import __version__
-from builder_framework.ports import Builds, RequestPolicy
+from builder_framework.ports import Builds, RequestPolicy, Uploads
 from builder_framework.users import Authenticator
 
 MAX_BODY_BYTES = 256 * 1024
@@ -22,13 +22,14 @@ def create_app(
     builds: Builds,
     users: Authenticator,
     policy: RequestPolicy,
+    kept: Uploads | None = None,
     *,
     version: str = __version__,
     keepalive: float = KEEPALIVE_SECONDS,
     max_body: int = MAX_BODY_BYTES,
     allowed_origins: Collection[str] = (),
 ) -> Flask:
-    """The WSGI application.
+    """The WSGI application. `kept`: uploaded build contexts; None: there are none.
 
     `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
     `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
@@ -41,5 +42,7 @@ def create_app(
     errors.install(app)
     auth.install(app, users, allowed_origins)
     app.register_blueprint(health.blueprint(builds, version))
-    app.register_blueprint(v1.blueprint(builds, policy, keepalive))
+    app.register_blueprint(v1.blueprint(builds, policy, kept, keepalive))
+    if kept is not None:
+        app.register_blueprint(uploads.blueprint(kept))
     return app

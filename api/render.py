@@ -13,7 +13,16 @@ from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
 from builder_framework.domain.states import State
 from builder_framework.ports import BuildView, DeliveryView, Waiting
 from builder_framework.protocol import FailedStep
-from builder_framework.recipe import GitSource, Output, Recipe, RegistryAuth
+from builder_framework.recipe import (
+    GitSource,
+    InlineSource,
+    Output,
+    Recipe,
+    RegistryAuth,
+    Source,
+    TarballSource,
+    UploadSource,
+)
 from builder_framework.redact import MASK, Redactor, Secret
 
 Json = dict[str, Any]
@@ -39,6 +48,7 @@ def build(view: BuildView, tail: str | None = None) -> Json:
         "message": _text(one.message, redact),
         "owner": one.owner,
         "supersedes": list(one.supersedes),
+        "joined": one.joined,
         "created_at": timestamp(one.created_at),
         "state_since": timestamp(one.state_since),
         "started_at": timestamp(current.running_at if current else None),
@@ -68,7 +78,7 @@ def request(asked: BuildRequest) -> Json:
     redactor = asked.redactor()
     redact = redactor.text
     return {
-        "source": {"git": _git(asked.source.git, redactor)},
+        "source": _source(asked.source, redactor),
         **_recipe(asked.recipe, redact),
         "images": [redact(image) for image in asked.images],
         **_output(asked.output, redact),
@@ -98,6 +108,7 @@ def request(asked: BuildRequest) -> Json:
         "labels": _texts(asked.labels, redact),
         "supersede": asked.supersede.value,
         "group": _text(asked.group, redact),
+        "dedupe": asked.dedupe.value,
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 
@@ -137,6 +148,27 @@ def _output(output: Output, redact: Redact) -> Json:
 
 def _texts(texts: Mapping[str, str], redact: Redact) -> dict[str, str]:
     return {redact(key): redact(value) for key, value in texts.items()}
+
+
+def _source(source: Source, redactor: Redactor) -> Json:
+    match source.given:
+        case GitSource() as git:
+            return {"git": _git(git, redactor)}
+        case TarballSource() as tarball:
+            return {
+                "tarball": {
+                    # What follows may be a signature.
+                    "url": redactor.text(tarball.shown) + ("?***" if "?" in tarball.url else ""),
+                    "username": _text(tarball.username, redactor.text),
+                    "password": _mask(tarball.password),
+                    "sha256": tarball.sha256,
+                    "strip_components": tarball.strip_components,
+                }
+            }
+        case UploadSource(sha256=sha256, size=size):
+            return {"upload": {"sha256": sha256, "size": size}}
+        case InlineSource(dockerfile=text):
+            return {"inline": {"dockerfile": redactor.text(text)}}
 
 
 def _git(source: GitSource, redactor: Redactor) -> Json:
@@ -255,6 +287,7 @@ def _attempt(attempt: Attempt, redact: Redact) -> Json:
 def _result(result: Result, redact: Redact) -> Json:
     return {
         "commit": _text(result.commit, redact),
+        "source_digest": result.source_digest,
         "digest": _text(result.digest, redact),
         "images": [
             {"name": redact(item.name), "digest": redact(item.digest)} for item in result.images

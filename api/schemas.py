@@ -48,12 +48,13 @@ from api.recipe_fields import (
     RegistryAuthBody,
     RegistryBody,
 )
-from api.source_fields import GitBody, GitLoginBody, SourceBody
+from api.source_fields import GitBody, GitLoginBody, InlineBody, SourceBody, TarballBody
 from builder_framework import validate_options
 from builder_framework.domain import endpoints
-from builder_framework.domain.model import BuildRequest, Constraint, Resources, Supersede
+from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
+from builder_framework.recipe import Source, UploadSource
 from builder_framework.redact import Secret
 
 
@@ -94,6 +95,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     supersede: Literal["none", "queued", "running"] = "none"
     group: Annotated[str, checked(validate_options.group)] | None = None
 
+    dedupe: Literal["off", "running", "finished"] = "off"
+
     @field_validator("images")
     @classmethod
     def _not_staged(cls, value: list[str], info: ValidationInfo) -> list[str]:
@@ -118,12 +121,23 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
         most = policy.max_timeout if info.field_name == "timeout" else policy.max_queue_ttl
         return within(value, MIN_SECONDS, most, " s")
 
-    def to_request(self, policy: RequestPolicy) -> BuildRequest:
+    @field_validator("dedupe")
+    @classmethod
+    def _of_something_fixed(cls, value: str, info: ValidationInfo) -> str:
+        source = info.data.get("source")
+        if value != "off" and source is not None and not source.is_fixed:
+            fail(
+                "needs a source that cannot change: a full commit id as source.git.ref, or a "
+                "tarball with its sha256; a branch may have moved since another build began"
+            )
+        return value
+
+    def to_request(self, policy: RequestPolicy, upload: UploadSource | None = None) -> BuildRequest:
         """The domain's request, with the operator's defaults where nothing was said."""
         asked = self.resources
         default = policy.default_resources
         return BuildRequest(
-            source=self.source.to_source(),
+            source=self.source.to_source() if upload is None else Source(upload=upload),
             images=tuple(self.images),
             timeout=_or(self.timeout, policy.default_timeout),
             queue_ttl=_or(self.queue_ttl, policy.default_queue_ttl),
@@ -143,6 +157,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             webhooks=tuple(map(Secret, self.webhooks)),
             supersede=Supersede(self.supersede),
             group=self.group,
+            dedupe=Dedupe(self.dedupe),
         )
 
     def fingerprint(self, owner: str) -> str:
@@ -162,16 +177,21 @@ def _or(value: float | None, default: float) -> float:
 
 
 def parse_build(
-    document: Any, policy: RequestPolicy, known: list[FieldProblem] | None = None
+    document: Any,
+    policy: RequestPolicy,
+    known: list[FieldProblem] | None = None,
+    *,
+    uploaded: bool = False,
 ) -> BuildBody:
     """The body from parsed JSON. `known`: what `strictjson.parse` had found wrong in it.
+    `uploaded`: a build context came with it.
 
     Raises InvalidInputError that lists every faulty field, `known` ones first.
     """
     problems = list(known or ())
     body: BuildBody | None = None
     try:
-        body = BuildBody.model_validate(document, context={"policy": policy})
+        body = BuildBody.model_validate(document, context={"policy": policy, "uploaded": uploaded})
     except ValidationError as error:
         told = {item.field for item in problems}
         found = (_field_problem(item) for item in error.errors(include_url=False))
@@ -219,6 +239,8 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("source",): SourceBody,
     ("source", "git"): GitBody,
     ("source", "git", "logins", "[]"): GitLoginBody,
+    ("source", "tarball"): TarballBody,
+    ("source", "inline"): InlineBody,
     ("registry_auth",): RegistryAuthBody,
     ("registries", "[]"): RegistryBody,
     ("resources",): ResourcesBody,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from annotated_types import Len
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from api.fields import (
     MAX_LOGINS,
@@ -19,9 +19,10 @@ from api.fields import (
     fail,
     policy_of,
 )
-from builder_framework import validate
+from builder_framework import validate, validate_archive
+from builder_framework.domain import dedupe
 from builder_framework.errors import InvalidValueError
-from builder_framework.recipe import GitLogin, GitSource, Source
+from builder_framework.recipe import GitLogin, GitSource, InlineSource, Source, TarballSource
 from builder_framework.redact import Secret
 from builder_framework.validate_git import MAX_DEPTH
 
@@ -138,14 +139,83 @@ class GitBody(Body):
         )
 
 
-class SourceBody(Body):
-    """`source`."""
+class TarballBody(Body):
+    """`source.tarball`."""
 
-    git: GitBody
+    url: str
+    username: Username | None = None
+    password: Password | None = None
+    sha256: Annotated[str, checked(validate_archive.sha256)] | None = None
+    strip_components: Annotated[int, Field(ge=0, le=validate_archive.MAX_STRIP)] = 0
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str, info: ValidationInfo) -> str:
+        try:
+            return validate_archive.archive_url(value, policy_of(info).git_protocols)
+        except InvalidValueError as error:
+            fail(error.message)
+
+    @field_validator("password")
+    @classmethod
+    def _with_username(cls, value: str | None, info: ValidationInfo) -> str | None:
+        _together(value, info)
+        return value
+
+    def to_source(self) -> TarballSource:
+        """The value that the executor gets."""
+        return TarballSource(
+            self.url, self.username, _secret(self.password), self.sha256, self.strip_components
+        )
+
+
+class InlineBody(Body):
+    """`source.inline`."""
+
+    dockerfile: Annotated[str, checked(validate_archive.dockerfile)]
+
+
+class UploadBody(Body):
+    """`source.upload`: what the server found of the context that came with the request."""
+
+    sha256: str
+    size: int
+
+
+class SourceBody(Body):
+    """`source`: exactly one of these."""
+
+    git: GitBody | None = None
+    tarball: TarballBody | None = None
+    inline: InlineBody | None = None
+    upload: UploadBody | None = None
+
+    @field_validator("upload")
+    @classmethod
+    def _came(cls, value: UploadBody | None, info: ValidationInfo) -> UploadBody | None:
+        if value is not None and not (info.context or {}).get("uploaded"):
+            fail("send the build context with the request, as multipart/form-data")
+        return value
+
+    @model_validator(mode="after")
+    def _one(self) -> SourceBody:
+        given = [each for each in (self.git, self.tarball, self.inline, self.upload) if each]
+        if len(given) != 1:
+            fail("give exactly one of git, tarball and inline, or upload a context")
+        return self
+
+    @property
+    def is_fixed(self) -> bool:
+        """See `dedupe.is_fixed`."""
+        return self.upload is not None or dedupe.is_fixed(self.to_source())
 
     def to_source(self) -> Source:
-        """The value that API, store, wire and executor share."""
-        return Source(self.git.to_source())
+        """The value that API, store, wire and executor share; not of an upload."""
+        return Source(
+            git=self.git.to_source() if self.git else None,
+            tarball=self.tarball.to_source() if self.tarball else None,
+            inline=InlineSource(self.inline.dockerfile) if self.inline else None,
+        )
 
 
 def _is_http(url: str) -> bool:

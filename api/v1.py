@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from typing import IO, Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
 
-from api import auth, errors, logtext, params, render, schemas, sse, strictjson
+from api import auth, errors, logtext, params, render, schemas, sse, strictjson, uploads
 from builder_framework import failpoints
 from builder_framework.domain.model import is_build_id
 from builder_framework.domain.notices import is_message_id
 from builder_framework.domain.states import State
 from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
-from builder_framework.ports import Builds, Idempotency, RequestPolicy
+from builder_framework.ports import Builds, Idempotency, RequestPolicy, Uploads
 
 LOG_LIMIT = 1024 * 1024
 MAX_LOG_LIMIT = 8 * 1024 * 1024
@@ -25,7 +27,9 @@ class InvalidJsonError(InvalidInputError):
     code = "invalid_json"
 
 
-def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Blueprint:
+def blueprint(
+    builds: Builds, policy: RequestPolicy, kept: Uploads | None, keepalive: float
+) -> Blueprint:
     """All of `/api/v1/builds`. `keepalive`: seconds, see `sse.stream`."""
     v1 = Blueprint("v1", __name__, url_prefix="/api/v1/builds")
 
@@ -34,12 +38,13 @@ def blueprint(builds: Builds, policy: RequestPolicy, keepalive: float) -> Bluepr
         """Accept a build: 202 once it is stored; the same Idempotency-Key gives the same build."""
         failpoints.reach("T1.before")
         key = params.idempotency_key(request.headers.get("Idempotency-Key"))
-        document, problems = _document()
-        body = schemas.parse_build(document, policy, problems)
         owner = auth.owner()
+        with _content(policy) as (document, problems, context):
+            body = schemas.parse_build(document, policy, problems, uploaded=context is not None)
+            upload = None if context is None or kept is None else kept.keep(context, owner)
         idempotency = None if key is None else Idempotency(key, body.fingerprint(owner))
         failpoints.reach("T1.after")
-        view, created = builds.submit(body.to_request(policy), owner, idempotency)
+        view, created = builds.submit(body.to_request(policy, upload), owner, idempotency)
         shown = render.build(view)
         response = jsonify(shown)
         response.status_code = 202
@@ -141,19 +146,42 @@ def _known(build_id: str) -> str:
     return build_id
 
 
+@contextlib.contextmanager
+def _content(
+    policy: RequestPolicy,
+) -> Iterator[tuple[Any, list[FieldProblem], IO[bytes] | None]]:
+    """The body of a submission, its faults, and the build context if one came with it."""
+    if request.mimetype != uploads.MULTIPART:
+        document, problems = _document()
+        yield document, problems, None
+        return
+    _needs_a_length()
+    with uploads.parts(policy) as (body, context):
+        document, problems = _parsed(body)
+        yield uploads.put_into(document, *uploads.digest(context)), problems, context
+
+
 def _document() -> tuple[Any, list[FieldProblem]]:
     """The body as JSON, and its faults. Its secrets are masked from here on."""
     if request.mimetype != "application/json":
         raise errors.RequestError(
             415, "unsupported_media_type", "send the body as Content-Type: application/json"
         )
+    _needs_a_length()
+    return _parsed(request.get_data(cache=False))
+
+
+def _needs_a_length() -> None:
     if "Transfer-Encoding" in request.headers:
         # werkzeug's LimitedStream.readall ends a chunked body at the limit without a word.
         raise errors.RequestError(
             411, "length_required", "send the body with Content-Length, not in chunks"
         )
+
+
+def _parsed(body: bytes) -> tuple[Any, list[FieldProblem]]:
     try:
-        document, problems = strictjson.parse(request.get_data(cache=False))
+        document, problems = strictjson.parse(body)
     except strictjson.JsonError as error:
         raise InvalidJsonError([FieldProblem("body", str(error))], str(error)) from None
     errors.remember_secrets(strictjson.strings_at(document, "password"))

@@ -36,6 +36,7 @@ from builder_framework.service.follower import Follower
 from builder_framework.service.logs import Logs, LogStore
 from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.sql import SqlStore
+from builder_framework.store.uploads import SqlUploads
 from builder_framework.users import Authenticator, SingleUser, UserFile
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,17 @@ class Application:
         self._store = SqlStore(settings.database(), sealer)
         self._logs = _logs(self._store, settings.data_dir)
         announce = settings.announcer().deliveries_of
-        self._door = Door(Follower(self._store, self._logs, time.time, announce))
+        self._door = Door(
+            Follower(self._store, self._logs, time.time, announce, settings.dedupe_window)
+        )
         self._election = _election(settings, self._store)
         self._elected = threading.Event()
         self._leader: Leader | None = None
         self._server = WSGIServer(
             _listen(settings.http_host, settings.http_port),
-            create_app(self._door, _users(settings), settings.request_policy()),
+            create_app(
+                self._door, _users(settings), settings.request_policy(), SqlUploads(self._store)
+            ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),
         )

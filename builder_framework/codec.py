@@ -130,7 +130,10 @@ def _decode_dataclass(kind: Any, raw: Any, path: str, unseal: Open) -> Any:
             values[name] = _decode(hints[name], raw[name], f"{path}.{name}", unseal)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ProtocolError(f"{path}: missing field {name!r}")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ProtocolError(f"{path}: {error}") from None
 
 
 def _decode_scalar(kind: Any, raw: Any, path: str) -> Any:

@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from builder_framework import addresses, seal
+from builder_framework import addresses, seal, validate_archive
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
@@ -211,6 +211,15 @@ class Settings(BaseModel):
         description="Processes and threads of an executor with its build. With `engine = socket` "
         "builds run beside the executor, and only the agent's engine limits them.",
     )
+    upload_url: str | None = Field(
+        None,
+        description="Where executors fetch uploaded build contexts: this API, as agents reach it "
+        "(`http://builder.marathon.mesos:8080`). By default webui_url; without both there are no "
+        "uploads.",
+    )
+    upload_max_mb: int = Field(
+        256, ge=1, le=10240, description="MiB of an uploaded build context at most."
+    )
     insecure_registries: Names = Field((), description="Registries spoken to without TLS.")
     registry_mirrors: Names = Field((), description="Mirrors of Docker Hub, as URLs.")
     ca_file: Path | None = Field(
@@ -285,6 +294,11 @@ class Settings(BaseModel):
         description="How often a build is started when agents, networks or registries fail it, "
         "if not asked.",
     )
+    dedupe_window: Amount = Field(
+        _DAY,
+        description="Seconds for which a build that has succeeded is given to requests for the "
+        "same that say `dedupe: finished`.",
+    )
     retry_backoff: Seconds = Field(
         2.0, description="Seconds before the second attempt; doubled for each further one."
     )
@@ -336,6 +350,14 @@ class Settings(BaseModel):
             found = urlsplit(value.get_secret_value())
             if found.scheme not in ("http", "https") or not found.hostname:
                 raise ValueError("is no URL of a proxy, such as http://proxy.example.org:3128")
+        return value
+
+    @field_validator("upload_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            with _sentences():
+                return validate_archive.archive_url(value.rstrip("/") + "/", ("https", "http"))
         return value
 
     @field_validator("staging_tag")
@@ -430,6 +452,10 @@ class Settings(BaseModel):
             self.sbom_generator,
         )
 
+    def reachable_url(self) -> str | None:
+        """Where agents reach the API, if it is known."""
+        return self.upload_url or self.webui_url
+
     def storage(self) -> Storage:
         """Where the data is, and what opens it."""
         key = self.secret_key
@@ -462,6 +488,8 @@ class Settings(BaseModel):
             repository_programs=self.repository_programs,
             registry_cache=self.registry_cache,
             staging_tag=self.staging_tag,
+            uploads=self.reachable_url() is not None,
+            upload_max_mb=self.upload_max_mb,
         )
 
 

@@ -23,8 +23,10 @@ from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import Logs
 from builder_framework.service.post import Poster
+from builder_framework.service.uploads import UploadSweeper
 from builder_framework.service.webhooks import Webhooks
 from builder_framework.store.sql import SqlStore
+from builder_framework.store.uploads import SqlUploads
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +85,14 @@ class Leader:
         )
         self.service = BuildService(parts, _loop_policy(settings, template), time.time)
         self._webhooks = _webhooks(settings, store)
+        self._uploads = UploadSweeper(SqlUploads(store).sweep)
 
     def start(self) -> None:
         """Take up what the store holds and subscribe. Raises StoreUnavailableError."""
         self.service.start()
         if self._webhooks is not None:
             self._webhooks.start()
+        self._uploads.start()
         self._driver.start()
 
     def watch(self) -> None:
@@ -99,12 +103,15 @@ class Leader:
             self._fatal("the service's loop ended")
         if self._webhooks is not None and not self._webhooks.alive:
             self._fatal("the webhooks' thread ended")
+        if not self._uploads.alive:
+            self._fatal("the thread that removes uploads ended")
 
     def stop(self) -> None:
         """Builds go on without us: no teardown, only the end of the connections."""
         self._driver.stop()
         if self._webhooks is not None:
             self._webhooks.stop()
+        self._uploads.stop()
         self.service.stop()
 
     def _post(self, item: ClusterInput) -> None:
@@ -128,6 +135,7 @@ def _executor_template(settings: Settings) -> ExecutorTemplate:
         staging_tag=settings.staging_tag,
         pids_limit=settings.pids_limit,
         idle=settings.executor_idle,
+        upload_url=settings.reachable_url() or "",
     )
 
 
@@ -149,6 +157,7 @@ def _loop_policy(settings: Settings, template: ExecutorTemplate) -> LoopPolicy:
         slots_per_agent=settings.slots_per_agent,
         cache_patience=settings.cache_patience,
         executor_idle=settings.executor_idle,
+        dedupe_window=settings.dedupe_window,
         kind=lambda build: kind(build, template),
     )
 

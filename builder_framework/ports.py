@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
+from typing import IO, Protocol
 
 from builder_framework.domain.delivery import Delivery, Try
 from builder_framework.domain.model import Build, BuildRequest, Resources
 from builder_framework.domain.states import State
+from builder_framework.recipe import UploadSource
 
 
 class Permission(str, enum.Enum):
@@ -36,7 +38,8 @@ class RequestPolicy:
     """What the operator allows and assumes. Durations in seconds, memory and disk in MiB.
 
     `webhook_hosts`: where builds may have webhooks, see `endpoints.parse_rule`.
-    `repository_programs`: hooks and tests. `registry_cache`: of builds that do not say.
+    `repository_programs`: hooks and tests. `registry_cache`: of builds that do not say. `uploads`:
+    whether executors could fetch them.
     """
 
     git_protocols: tuple[str, ...] = ("https", "ssh")
@@ -53,6 +56,8 @@ class RequestPolicy:
     repository_programs: Permission = Permission.OFF
     registry_cache: bool = False
     staging_tag: str = "builder-staging"
+    uploads: bool = False
+    upload_max_mb: int = 256
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,18 @@ class Watch(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+class Uploads(Protocol):
+    """Build contexts that came with requests. All calls may raise StoreUnavailableError."""
+
+    def keep(self, content: IO[bytes], owner: str) -> UploadSource:
+        """Store it durably, read to its end; a build has to be accepted for it soon."""
+        ...
+
+    def read(self, upload_id: str, token: str) -> Iterator[bytes]:
+        """Its bytes. Raises NotFoundError, also when the token is another one's."""
+        ...
 
 
 class Builds(Protocol):

@@ -199,6 +199,7 @@ class Report:
     reason: Reason | None = None
     message: str | None = None
     commit: str | None = None
+    source_digest: str | None = None
     images: tuple[PushedImage, ...] = ()
     digest: str | None = None
     size: int | None = None

@@ -6,10 +6,11 @@ Each has passed `validate`; the executor checks them again, because they came ov
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from builder_framework.redact import Secret
+from builder_framework.validate import image_reference
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class TarballSource:
     """A tar archive at a URL: plain, gzip, bzip2 or xz.
 
     `sha256`: what it must be, in hex. `strip_components`: leading parts of names that are cut off.
+    `url` may have a query, which may be a secret (a signed URL); `shown` is without.
     """
 
     url: str
@@ -69,30 +71,89 @@ class TarballSource:
     sha256: str | None = None
     strip_components: int = 0
 
+    @property
+    def shown(self) -> str:
+        """The URL for people."""
+        return self.url.partition("?")[0]
+
     def secrets(self) -> Iterator[Secret | None]:
         """Every credential."""
         yield self.password
+        query = self.url.partition("?")[2]
+        yield Secret(query) if query else None
+
+
+@dataclass(frozen=True)
+class InlineSource:
+    """A Dockerfile and nothing else."""
+
+    dockerfile: str
+
+
+@dataclass(frozen=True)
+class UploadSource:
+    """A tar archive that came with the request, and waits at the framework.
+
+    `sha256`: of the archive, in hex; `size` in bytes. `token`: what an executor fetches it with.
+    `url`: where, which only the executor is told.
+    """
+
+    id: str
+    sha256: str
+    size: int
+    token: Secret
+    url: str = ""
+
+    def secrets(self) -> Iterator[Secret | None]:
+        """Every credential."""
+        yield self.token
+
+
+AnySource = GitSource | TarballSource | InlineSource | UploadSource
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the build context comes from: exactly one of these."""
+    """Where the build context comes from: exactly one of these. Raises ValueError."""
 
-    git: GitSource
+    git: GitSource | None = None
+    tarball: TarballSource | None = None
+    inline: InlineSource | None = None
+    upload: UploadSource | None = None
+
+    def __post_init__(self) -> None:
+        """Nobody has to ask what none of them would mean."""
+        if len(self._all()) != 1:
+            raise ValueError("a source is exactly one of git, tarball, inline and upload")
 
     @property
-    def url(self) -> str:
-        """Where it is, for lists and links."""
-        return self.git.url
+    def given(self) -> AnySource:
+        """The one that it is."""
+        return self._all()[0]
+
+    def _all(self) -> list[AnySource]:
+        return [x for x in (self.git, self.tarball, self.inline, self.upload) if x is not None]
+
+    def origin(self, images: Sequence[str]) -> str:
+        """What stays the same from build to build: a URL, or else the repository of the first of
+        the `images` that come of it.
+        """
+        if self.git is not None:
+            return self.git.url
+        if self.tarball is not None:
+            return self.tarball.shown
+        kind = "upload" if self.upload is not None else "inline"
+        return f"{kind}:{image_reference(images[0]).name}"
 
     @property
     def ref(self) -> str | None:
         """What of it."""
-        return self.git.ref
+        return self.git.ref if self.git is not None else None
 
     def secrets(self) -> Iterator[Secret | None]:
         """Every credential."""
-        yield from self.git.secrets()
+        if not isinstance(self.given, InlineSource):
+            yield from self.given.secrets()
 
 
 class RunNetwork(str, enum.Enum):

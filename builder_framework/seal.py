@@ -13,6 +13,8 @@ from __future__ import annotations
 import base64
 import binascii
 import copy
+import hashlib
+import hmac
 import os
 import re
 from collections.abc import Sequence
@@ -49,12 +51,13 @@ def not_sealed(context: str) -> SealError:
 
 
 class _Key:
-    """One key: its id, and the cipher under a subkey of its own."""
+    """One key: its id, and the cipher and the digests under subkeys of their own."""
 
     def __init__(self, key: bytes) -> None:
         # HKDF (RFC 5869) keeps what is shown, the id, apart from what encrypts.
         self.id = _derived(key, b"builder-framework key id", 4).hex()
         self.cipher = AESGCM(_derived(key, b"builder-framework sealed:1", KEY_BYTES))
+        self.digest_key = _derived(key, b"builder-framework digest:1", KEY_BYTES)
 
 
 class Sealer:
@@ -97,6 +100,10 @@ class Sealer:
         plain = text.encode("utf-8", "surrogatepass")
         data = nonce + self._first.cipher.encrypt(nonce, plain, context.encode())
         return f"{_MARK}{self._first.id}:{base64.urlsafe_b64encode(data).decode().rstrip('=')}"
+
+    def digest(self, text: str) -> str:
+        """64 hex digits that tell nothing of `text` to whoever lacks the key that seals."""
+        return hmac.new(self._first.digest_key, text.encode(), hashlib.sha256).hexdigest()
 
     def open(self, sealed: str, context: str) -> str:
         """The text of a sealed value. `context` is a part of every message.

@@ -37,6 +37,7 @@ SHARED = (
     "redact",
     "validate",
     "validate_git",
+    "validate_archive",
     "validate_options",
 )
 PLATFORMS = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")

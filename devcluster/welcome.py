@@ -78,6 +78,7 @@ class Framework:
             "BUILDER_INSECURE_REGISTRIES": cluster.registry.address,
             "BUILDER_GIT_PROTOCOLS": "https,ssh,http",
             "BUILDER_ENGINE": "nested",
+            "BUILDER_UPLOAD_URL": self.url,
             # The API is plain HTTP on an address that only this machine and its containers reach.
             "BUILDER_BEHIND_TLS_PROXY": "true",
         }

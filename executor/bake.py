@@ -26,7 +26,7 @@ class Build:
     index where there is one. `epoch`: seconds since 1970 that the image's times are set to.
     `proxies`: the predefined build arguments, unless the recipe has them. `archive`: where the
     image goes instead of into the engine, in OCI's layout as a tar. `cache_from`, `cache_to`:
-    images that hold a build cache.
+    images that hold a build cache. `contexts`: what names in the Dockerfile stand for.
     """
 
     context: Path
@@ -45,6 +45,7 @@ class Build:
     archive: Path | None = None
     cache_from: Sequence[str] = ()
     cache_to: str | None = None
+    contexts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_index(self) -> bool:
@@ -92,6 +93,7 @@ def bake_file(build: Build) -> str:
         "output": [_output(build)],
         "cache-from": list(_imports(build)),
         "cache-to": list(_exports(build)),
+        "contexts": dict(build.contexts),
     }
     told = {name: _escaped(value) for name, value in target.items() if value not in (None, [], {})}
     return json.dumps({"target": {TARGET: told}})
@@ -120,6 +122,7 @@ def options(build: Build) -> list[str]:
     found.append(f"--output={_output(build)}")
     found += [f"--cache-from={text}" for text in _imports(build)]
     found += [f"--cache-to={text}" for text in _exports(build)]
+    found += [f"--build-context={name}={what}" for name, what in build.contexts.items()]
     found += [f"--add-host={name}:{address}" for name, address in recipe.add_hosts.items()]
     found.append(f"--network={recipe.network.value}")
     return [*found, "--", str(build.context)]

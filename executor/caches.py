@@ -4,6 +4,7 @@
                              state     `ending` while its holder's engine stops
                              sources   what was built here, the newest first
                              docker/   the engine's data root
+    ROOT/DOMAIN/git/URL-HASH/          see `executor.mirrors`
 
 Nothing of a domain is ever seen by another. A directory has one engine at a time, and a free one
 may be taken away to make room.
@@ -135,7 +136,8 @@ def make_room(root: Path = ROOT, low: float = LOW_DISK) -> list[Path]:
     Returns those that went.
     """
     gone = []
-    for folder in sorted(root.glob("*/engines/*"), key=_used):
+    kept = [*root.glob("*/engines/*"), *root.glob("*/git/*")]
+    for folder in sorted(kept, key=_used):
         if not _is_full(root, low):
             break
         lease = _try(folder)
@@ -162,9 +164,10 @@ def _by_warmth(home: Path, source: str) -> list[Path]:
 
 
 def _used(folder: Path) -> float:
-    """When it was leased last."""
-    with contextlib.suppress(OSError):
-        return (folder / "sources").stat().st_mtime
+    """When it was leased last; of a mirror, locked."""
+    for name in ("sources", "lock"):
+        with contextlib.suppress(OSError):
+            return (folder / name).stat().st_mtime
     return 0.0
 
 

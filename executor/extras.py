@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from builder_framework.recipe import Logins
 from builder_framework.validate import ImageReference
 from executor.cancel import CancelToken
-from executor.git import Checkout
 from executor.hooks import Commit, Hooks, variables
 from executor.images import docker_config
 from executor.log import BuildLog
 from executor.plan import Plan
 from executor.registry import Registry
+from executor.sources import Checkout
 from executor.surroundings import network_settings
 from executor.sut import Sut
 from executor.workspace import Workspace, context_dir
@@ -129,7 +129,7 @@ def make_extras(
 def _commit(checkout: Checkout) -> Commit:
     ref = checkout.ref or ""
     return Commit(
-        checkout.commit,
+        checkout.commit or "",
         checkout.subject,
         branch=ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None,
         tag=ref.removeprefix("refs/tags/") if ref.startswith("refs/tags/") else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from executor.failure import BuildFailure
 from executor.git_command import GitRunner
 from executor.git_repository import History, Repository
 from executor.log import BuildLog
+from executor.mirrors import USELESS, Mirrors
 from executor.retry import Retries
 from executor.submodules import Submodule
 from executor.workspace import Workspace
@@ -42,12 +44,18 @@ class Git:
         log: BuildLog,
         token: CancelToken,
         retries: Retries,
+        mirrors: Path | None = None,
     ) -> None:
+        """`mirrors`: the directory of `executor.mirrors`, where there is one."""
         self._spec = spec
         self._protocols = protocols
         self._workspace = workspace
         self._log = log
         self._runner = GitRunner(spec, protocols, workspace, log, token, retries)
+        self._mirrors: Mirrors | None = None
+        # A `.git` that stays must not point to anything outside.
+        if mirrors is not None and not spec.keep_git_dir:
+            self._mirrors = Mirrors(mirrors, self._runner, token)
         self._history = History(spec.depth, tags=spec.keep_git_dir)
         self._pointers = 0
         self._submodules = 0
@@ -57,6 +65,24 @@ class Git:
 
         `found` hears the commit as soon as it is known. Raises BuildFailure, Stopped.
         """
+        if self._mirrors is None:
+            return self._check_out(found)
+        try:
+            return self._check_out(found)
+        except BuildFailure as failure:
+            if failure.reason not in USELESS or not self._mirrors.used:
+                raise
+            self._log.line("The mirror on this agent is of no use: fetching everything")
+            self._mirrors.discard()
+        finally:
+            self._mirrors.release()
+        self._mirrors = None
+        self._pointers = self._submodules = 0
+        shutil.rmtree(self._workspace.checkout)
+        self._workspace.checkout.mkdir(mode=0o700)
+        return self._check_out(found)
+
+    def _check_out(self, found: Callable[[str], None]) -> Checkout:
         repository = self._repository(self._workspace.checkout, self._spec.url)
         repository.create()
         commit = repository.resolve(self._spec.ref)
@@ -69,7 +95,8 @@ class Git:
         return Checkout(commit, committed.strip(), subject.strip(), repository.ref)
 
     def _repository(self, tree: Path, url: str) -> Repository:
-        return Repository(tree, url, self._runner, self._workspace.root, self._history)
+        mirror = self._mirrors.of(url) if self._mirrors is not None else None
+        return Repository(tree, url, self._runner, self._workspace.root, self._history, mirror)
 
     def _fill(self, repository: Repository, commit: str, level: int) -> None:
         """The commit's files, its submodules' files, and then no `.git` unless it is wanted."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from builder_framework.protocol import Reason
 from executor.failure import BuildFailure
 from executor.git_command import Command, GitRunner
+from executor.mirrors import Mirror
 
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SOME_SHA = re.compile(r"[0-9a-f]{7,64}")
@@ -36,17 +37,25 @@ class History:
 class Repository:
     """The repository at `url`, in `tree`, an empty directory; `scratch` is room beside it.
 
-    `ref`: the full name that `resolve` found, if a name was asked for.
+    `mirror`: where its objects come from and stay. `ref`: the full name that `resolve` found, if a
+    name was asked for.
     """
 
     def __init__(
-        self, tree: Path, url: str, runner: GitRunner, scratch: Path, history: History
+        self,
+        tree: Path,
+        url: str,
+        runner: GitRunner,
+        scratch: Path,
+        history: History,
+        mirror: Mirror | None = None,
     ) -> None:
         self.tree = tree
         self.url = url
         self._runner = runner
         self._scratch = scratch
         self._history = history
+        self._mirror = mirror
         self.ref: str | None = None
 
     def create(self) -> None:
@@ -79,7 +88,11 @@ class Repository:
         if found is None:
             log = self._runner.log
             log.line(f"The server does not hand out {sha[:12]} by itself: fetching all refs")
-            self._fetch_all(self.tree)
+            if self._mirror is not None:
+                self._mirror.fetch_all()
+                self._mirror.lend(self.tree / ".git")
+            else:
+                self._fetch_all(self.tree)
             found = self._parse(self.tree, sha)
         if found is None:
             raise BuildFailure(Reason.GIT_REF_NOT_FOUND, f"the repository has no commit {sha!r}")
@@ -150,7 +163,7 @@ class Repository:
     def _try_fetch(self, name: str) -> str | None:
         """The commit behind a full ref or id, fetched alone; None if the server has none."""
         try:
-            self._fetch(self.tree, *self._history.options(), refspec=(f"+{name}:{_FETCHED}",))
+            self._fetch_one(name)
         except BuildFailure as failure:
             if failure.reason is Reason.GIT_REF_NOT_FOUND:
                 return None
@@ -160,6 +173,15 @@ class Repository:
             raise BuildFailure(Reason.GIT_REF_NOT_FOUND, f"{name!r} does not lead to a commit")
         self._runner.log.line(f"Fetched {name}")
         return found
+
+    def _fetch_one(self, name: str) -> None:
+        if self._mirror is None:
+            self._fetch(self.tree, *self._history.options(), refspec=(f"+{name}:{_FETCHED}",))
+            return
+        # How much history the checkout has does not matter: nobody will see it.
+        found = self._mirror.fetch(name, ("--depth=1",))
+        self._mirror.lend(self.tree / ".git")
+        self.git("update-ref", _FETCHED, found)
 
     def _fetch_all(self, where: Path, *options: str) -> None:
         # Not into refs/heads: a branch could be named like the commit that is looked for.

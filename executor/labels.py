@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from builder_framework.protocol import Reason
 from builder_framework.recipe import Output
+from executor.failure import BuildFailure
 
 _PREFIX = "org.opencontainers.image."
 REVISION = f"{_PREFIX}revision"
@@ -17,18 +19,22 @@ SOURCE = f"{_PREFIX}source"
 CREATED = f"{_PREFIX}created"
 VERSION = f"{_PREFIX}version"
 REF_NAME = f"{_PREFIX}ref.name"
+BASE_NAME = f"{_PREFIX}base.name"
+BASE_DIGEST = f"{_PREFIX}base.digest"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an image comes from. `created`: RFC 3339, the commit's time, not ours: the same commit
-    then gives the same digest again."""
+    """Where an image comes from, as far as it is known. `created`: RFC 3339, the source's time, not
+    ours: the same source then gives the same digest again."""
 
-    source: str
-    revision: str
-    created: str
+    source: str | None
+    revision: str | None
+    created: str | None
     version: str | None = None
     ref_name: str | None = None
+    base_name: str | None = None
+    base_digest: str | None = None
 
 
 def _standard(origin: Origin) -> dict[str, str]:
@@ -37,6 +43,8 @@ def _standard(origin: Origin) -> dict[str, str]:
         SOURCE: origin.source,
         VERSION: origin.version,
         REF_NAME: origin.ref_name,
+        BASE_NAME: origin.base_name,
+        BASE_DIGEST: origin.base_digest,
     }
     return {key: value for key, value in told.items() if value is not None}
 
@@ -54,15 +62,24 @@ def manifest_annotations(origin: Origin, output: Output) -> dict[str, str]:
 def _told(origin: Origin, output: Output, asked: Mapping[str, str]) -> dict[str, str]:
     if not output.standard_labels:
         return dict(asked)
-    return {**_standard(origin), **asked, REVISION: origin.revision}
+    revision = {} if origin.revision is None else {REVISION: origin.revision}
+    return {**_standard(origin), **asked, **revision}
 
 
 def epoch(origin: Origin, output: Output) -> int | None:
-    """Seconds since 1970 that the image's times are set to; None leaves them as they are."""
+    """Seconds since 1970 that the image's times are set to; None leaves them as they are.
+
+    Raises BuildFailure(invalid_spec).
+    """
     if output.timestamp is None:
         return None
     if output.timestamp == "zero":
         return 0
     if output.timestamp == "source":
+        if origin.created is None:
+            raise BuildFailure(
+                Reason.INVALID_SPEC,
+                "timestamp: a Dockerfile alone has no time of its own; use zero or seconds",
+            )
         return int(datetime.fromisoformat(origin.created).timestamp())
     return int(output.timestamp)

@@ -99,9 +99,12 @@ class Repository:
             raise self._failure(f"asked for the manifest {reference}, the registry sent {digest}")
         return Manifest(digest, _media_type(answer), answer.body)
 
-    def digest_of(self, tag: str) -> str | None:
-        """The digest that a tag points to; None if there is no such tag."""
-        answer = self._ask("HEAD", f"manifests/{tag}")
+    def digest_of(self, tag: str, *, actions: str = "pull,push") -> str | None:
+        """The digest that a tag points to; None if there is no such tag.
+
+        `actions`: what a token has to allow, in case one is asked for.
+        """
+        answer = self._ask("HEAD", f"manifests/{tag}", actions=actions)
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         self._check(answer)

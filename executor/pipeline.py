@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from builder_framework.protocol import (
     BuildSpec,
@@ -19,14 +20,16 @@ from builder_framework.protocol import (
     Reason,
     Report,
 )
+from builder_framework.recipe import Recipe, Source
 from builder_framework.validate import ImageReference
-from executor import labels
+from executor import base_image, caches, labels
 from executor.bake import Build
+from executor.base_image import BaseImage
 from executor.cancel import CancelToken, Stop, Stopped
+from executor.dockerfile import base_of
 from executor.engine import Engine, Engines
 from executor.extras import Extras, make_extras
 from executor.failure import BuildFailure
-from executor.git import Checkout, Git
 from executor.images import mount_files, run_build
 from executor.labels import Origin
 from executor.lease import LeaseDesk, LeaseRefused
@@ -36,6 +39,7 @@ from executor.plan import Plan, check
 from executor.publish import PUSH_PATIENCE, Publisher
 from executor.registry import Registry
 from executor.retry import Backoff, Retries
+from executor.sources import Checkout, Fetcher
 from executor.surroundings import proxy_arguments
 from executor.workspace import Workspace, context_dir, dockerfile
 
@@ -46,6 +50,9 @@ CACHE_TAG = "builder-cache"
 
 TRIES = 3
 """How often a clone, or a build that needs a base image, is tried when a server fails it."""
+
+UPLOAD_PATIENCE = 300.0
+"""Seconds for which the framework may be away while it has the sources."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -80,6 +87,7 @@ class Pipeline:
     clock: Callable[[], float] = time.monotonic
     backoff: Backoff = field(default_factory=Backoff)
     out_of_memory: Callable[[], bool] = lambda: False
+    caches: Path = caches.ROOT
     _report: Report = field(default_factory=lambda: Report(phase=Phase.STARTING))
     _timings: dict[str, float] = field(default_factory=dict)
 
@@ -118,12 +126,12 @@ class Pipeline:
                 with self._phase(Phase.PUSHING, "Publishing what is in the registry already"):
                     return self._publish(publisher, found)
             self.log.line("The registry does not have it (any more): building anew")
-        hosts = [login.host for login in plan.git.logins]
-        reach = [*(image.registry for image in plan.images), plan.git.url, *hosts]
+        reach = [*(image.registry for image in plan.images), *_hosts(plan.source)]
         # The engine starts while the sources come.
         with self._engine(plan, reach) as engine:
-            with self._phase(Phase.CLONING, f"Cloning {plan.git.url} ({plan.git.ref or 'HEAD'})"):
-                checkout = self._clone(plan)
+            fetcher = self._fetcher(plan)
+            with self._phase(Phase.CLONING, fetcher.title):
+                checkout = fetcher.fetch(self._found)
                 extras = self._extras(plan, checkout, engine)
                 extras.checked_out()
             with self._phase(Phase.BUILDING, f"Building {', '.join(map(str, plan.images))}"):
@@ -210,18 +218,23 @@ class Pipeline:
         self.log.line(f"\nPushed {', '.join(f'{i.name}@{i.digest}' for i in images)}")
         return replace(self._report, outcome=Outcome.SUCCEEDED, digest=images[0].digest)
 
-    def _clone(self, plan: Plan) -> Checkout:
-        git = Git(
-            plan.git,
+    def _fetcher(self, plan: Plan) -> Fetcher:
+        return Fetcher(
+            plan.source,
             self.spec.git_protocols,
             self.workspace,
             self.log,
             self.token,
             self._retries(),
+            Retries(self.token, self.log.line, self.backoff, patience=UPLOAD_PATIENCE),
+            self._mirrors(plan),
         )
-        checkout = git.check_out(self._found)
-        self.log.line(f"Checked out {checkout.commit}: {checkout.subject}")
-        return checkout
+
+    def _mirrors(self, plan: Plan) -> Path | None:
+        """The agent's engine has a cache of its own, and this container none."""
+        if self.spec.engine.mode is not EngineMode.NESTED or not self.caches.is_dir():
+            return None
+        return self.caches / plan.cache.domain / "git"
 
     def _image(self, plan: Plan, checkout: Checkout, engine: Engine, extras: Extras) -> None:
         # What is wrong with the sources is told before anybody waits for an engine.
@@ -281,12 +294,21 @@ class Pipeline:
     def _what_to_build(self, plan: Plan, checkout: Checkout) -> Build:
         recipe, output, space = plan.recipe, self.spec.output, self.workspace
         context = context_dir(space.checkout, recipe.context)
+        file = dockerfile(space.checkout, context, recipe.dockerfile)
+        base = self._base_image(file, recipe) if output.standard_labels else None
+        pin = base.pin if base is not None else None
         origin = Origin(
-            plan.git.url, checkout.commit, checkout.committed, plan.images[0].tag, plan.git.ref
+            _url(plan.source),
+            checkout.commit,
+            checkout.committed,
+            plan.images[0].tag,
+            plan.source.ref,
+            base.name if base is not None else None,
+            base.digest if base is not None else None,
         )
         return Build(
             context,
-            dockerfile(space.checkout, context, recipe.dockerfile),
+            file,
             plan.local,
             recipe,
             labels=labels.image_labels(origin, output),
@@ -300,9 +322,18 @@ class Pipeline:
             proxies=proxy_arguments(self.spec.engine.proxies),
             cache_from=self._cache_from(plan),
             cache_to=self._cache_to(plan),
+            contexts=dict([pin]) if pin is not None else {},
             # The engine unpacks what it is given, and then times cannot be rewritten any more.
             archive=space.root / "image.tar" if output.timestamp is not None else None,
         )
+
+    def _base_image(self, file: Path, recipe: Recipe) -> BaseImage | None:
+        """What the labels say of it is what the build takes."""
+        text = file.read_text(encoding="utf-8-sig", errors="replace")
+        base = base_of(text, recipe.target, recipe.build_args)
+        if base is None:
+            return None
+        return base_image.look_up(base, self.spec.logins.to_pull(), self.spec.engine, self.token)
 
     def _blame(self, engine: Engine) -> None:
         """What failed because its engine died failed for what ended the engine."""
@@ -317,8 +348,8 @@ class Pipeline:
     def _retries(self) -> Retries:
         return Retries(self.token, self.log.line, self.backoff, tries=TRIES)
 
-    def _found(self, commit: str) -> None:
-        self._report = replace(self._report, commit=commit)
+    def _found(self, checkout: Checkout) -> None:
+        self._report = replace(self._report, commit=checkout.commit, source_digest=checkout.digest)
         self.progress(self._report)
 
     @contextlib.contextmanager
@@ -362,6 +393,21 @@ class Pipeline:
         message = self.log.redact(message)
         self.log.line(f"\n{message[0].upper()}{message[1:]}")
         return replace(self._report, outcome=Outcome.KILLED, message=message)
+
+
+def _url(source: Source) -> str | None:
+    """Where others find it."""
+    if source.git is not None:
+        return source.git.url
+    return source.tarball.shown if source.tarball is not None else None
+
+
+def _hosts(source: Source) -> list[str]:
+    """Whom the build talks to for it."""
+    if source.git is not None:
+        return [source.git.url, *(login.host for login in source.git.logins)]
+    given = source.tarball or source.upload
+    return [] if given is None else [given.url]
 
 
 def _own_cache(plan: Plan) -> str:

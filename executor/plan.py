@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from builder_framework import validate, validate_options
 from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import BuildSpec, Reason
-from builder_framework.recipe import GitSource, Recipe
+from builder_framework.recipe import Recipe, Source
 from builder_framework.validate import ImageReference
-from executor import git_check
+from executor import source_check
 from executor.caches import CacheKey
 from executor.failure import BuildFailure
 
@@ -25,7 +25,7 @@ class Plan:
     repository before it has its final ones. `cache`: where on this agent it may be warm.
     """
 
-    git: GitSource
+    source: Source
     recipe: Recipe
     images: tuple[ImageReference, ...]
     local: ImageReference
@@ -47,15 +47,16 @@ def check(spec: BuildSpec) -> Plan:
         staging = tuple(dict.fromkeys(_tagged(image, tag) for image in images))
         if taken := [str(image) for image in staging if image in images]:
             _wrong(f"{taken[0]} is asked for as a result; builds are staged there")
-    git = git_check.check(spec.source.git, spec.git_protocols)
+    source = source_check.check(spec.source, spec.git_protocols)
     with _field("timeout"):
         if not spec.timeout > 0:
             _wrong("the timeout is not a positive number of seconds")
     with _field("cache_domain"):
         domain = validate_options.cache_domain(spec.cache_domain)
     _check_output(spec)
-    cache = CacheKey(domain, hashlib.sha256(git.url.encode()).hexdigest()[:16])
-    return Plan(git, _recipe(spec.recipe), images, local, staging, cache)
+    origin = source.origin([str(image) for image in images])
+    cache = CacheKey(domain, hashlib.sha256(origin.encode()).hexdigest()[:16])
+    return Plan(source, _recipe(spec.recipe), images, local, staging, cache)
 
 
 def _recipe(recipe: Recipe) -> Recipe:

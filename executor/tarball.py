@@ -22,7 +22,8 @@ import urllib3
 from requests.utils import get_environ_proxies
 
 from builder_framework.protocol import Reason
-from builder_framework.recipe import TarballSource
+from builder_framework.recipe import TarballSource, UploadSource
+from builder_framework.redact import Secret
 from executor.cancel import CancelToken
 from executor.failure import BuildFailure
 from executor.registry_http import certificates, retry_after
@@ -65,9 +66,31 @@ class Limits:
     entries: int = MAX_ENTRIES
 
 
-def fetch(
-    source: TarballSource, folder: Path, token: CancelToken, limits: Limits = Limits()
-) -> Unpacked:
+@dataclass(frozen=True)
+class Archive:
+    """Where an archive is, and who we are there. `bearer`: a token (RFC 6750)."""
+
+    url: str
+    auth: tuple[str, str] | None = None
+    bearer: Secret | None = None
+    sha256: str | None = None
+    strip_components: int = 0
+
+    @classmethod
+    def at(cls, source: TarballSource) -> Archive:
+        """Somewhere on the network."""
+        auth = None
+        if source.password is not None:
+            auth = (source.username or "", source.password.reveal())
+        return cls(source.url, auth, None, source.sha256, source.strip_components)
+
+    @classmethod
+    def uploaded(cls, source: UploadSource) -> Archive:
+        """At the framework."""
+        return cls(source.url, bearer=source.token, sha256=source.sha256)
+
+
+def fetch(source: Archive, folder: Path, token: CancelToken, limits: Limits = Limits()) -> Unpacked:
     """Download the archive and unpack it into the empty `folder` as it comes.
 
     Raises BuildFailure(tarball_failed, tarball_invalid), Stopped.
@@ -81,19 +104,20 @@ def fetch(
 
 
 @contextlib.contextmanager
-def _response(source: TarballSource) -> Iterator[requests.Response]:
+def _response(source: Archive) -> Iterator[requests.Response]:
     with requests.Session() as session:
         # Its environment holds passwords of others, too (netrc); proxies are given in each call.
         session.trust_env = False
         session.verify = certificates()
         session.headers.update({"User-Agent": "builder-executor", "Accept-Encoding": "identity"})
-        auth = None
-        if source.password is not None:
-            auth = (source.username or "", source.password.reveal())
+        headers = {}
+        if source.bearer is not None:
+            headers["Authorization"] = f"Bearer {source.bearer.reveal()}"
         try:
             with session.get(
                 source.url,
-                auth=auth,
+                auth=source.auth,
+                headers=headers,
                 stream=True,
                 timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                 proxies=get_environ_proxies(source.url),

@@ -23,8 +23,12 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+_LAST_WORDS = 20.0
+"""Seconds that the threads of a stock driver have to end once their sockets are closed."""
+
+
 class _Sockets:
-    """Every socket that is opened between `begin` and `end`, and every thread."""
+    """Every socket that is opened after `begin` and before `end`, and every thread."""
 
     def __init__(self) -> None:
         self._kept = socket.socket
@@ -32,6 +36,7 @@ class _Sockets:
         self._opened: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def begin(self) -> None:
+        """Remember what is opened from now on: what fixtures have opened is theirs."""
         opened = self._opened
 
         class Socket(self._kept):  # type: ignore[name-defined, misc]
@@ -44,11 +49,13 @@ class _Sockets:
 
     def end(self) -> None:
         """A driver whose thread goes on would open the next one: wait for it, for a while."""
-        self._close()
-        until = time.monotonic() + 20.0
-        for thread in set(threading.enumerate()) - self._threads:
-            thread.join(max(0.0, until - time.monotonic()))
-        socket.socket = self._kept  # type: ignore[misc]
+        try:
+            self._close()
+            until = time.monotonic() + _LAST_WORDS
+            for thread in set(threading.enumerate()) - self._threads:
+                thread.join(max(0.0, until - time.monotonic()))
+        finally:
+            socket.socket = self._kept  # type: ignore[misc]
         self._close()
 
     def _close(self) -> None:
@@ -66,7 +73,7 @@ def _is_of_stock(item: pytest.Item) -> bool:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+def pytest_runtest_call(item: pytest.Item) -> None:
     """Remembers what stock pymesos opens."""
     if _is_of_stock(item):
         item.stash[_SOCKETS] = _Sockets()
@@ -79,7 +86,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
 
     pytest keeps the traceback of a failed test, and so its driver, until the next test begins.
     """
-    if not _is_of_stock(item):
+    if not _is_of_stock(item) or _SOCKETS not in item.stash:
         return
     item.stash[_SOCKETS].end()
     for name in ("last_type", "last_value", "last_traceback", "last_exc"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
@@ -101,6 +101,11 @@ class Client:
             "POST", "/api/v1/builds", body=body, headers={"Idempotency-Key": idempotency_key}
         )
 
+    def upload(self, content: Iterable[bytes], content_type: str, idempotency_key: str) -> Json:
+        """Submit a build with its context: `content` is the whole body, with a length."""
+        headers = {"Idempotency-Key": idempotency_key, "Content-Type": content_type}
+        return self._json("POST", "/api/v1/builds", content=content, headers=headers)
+
     def get(self, build_id: str) -> Json:
         """One build."""
         return self._json("GET", _path(build_id))
@@ -183,13 +188,14 @@ class Client:
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
+        content: Iterable[bytes] | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
         read_timeout: float = READ_SECONDS,
     ) -> requests.Response:
         sent = {"Accept": "application/json, */*;q=0.5", **(headers or {})}
-        data = None
+        data: bytes | Iterable[bytes] | None = content
         if body is not None:
             data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
         try:

@@ -95,6 +95,9 @@ _VALUES = {
     "supersede": click.option(
         "--supersede", metavar="queued|running", help="Older builds of the group end."
     ),
+    "dedupe": click.option(
+        "--dedupe", metavar="running|finished", help="Another build of the same may do."
+    ),
     "group": click.option("--group", metavar="NAME"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import click
 
-from builder_framework.cli import options, output, recipe_options
+from builder_framework.cli import context, options, output, recipe_options
 from builder_framework.cli.client import ApiError, Client, ConnectionFailedError, Json
 from builder_framework.cli.commands import follow
 from builder_framework.cli.terminal import one_line
@@ -84,6 +85,7 @@ def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
+@click.argument("source", required=False, metavar="[URL|DIR]")
 @options.server_options
 @_request_options
 @recipe_options.recipe_options
@@ -99,14 +101,27 @@ def submit(
     following: bool,
     raw: bool,
     as_json: bool,
+    source: str | None,
     **flags: Any,
 ) -> None:
-    """Submit a build. Prints its id; with --follow its log."""
+    """Submit a build of a git URL, or of a directory here. Prints its id; with --follow its log.
+
+    Of a directory goes what Docker would take: all but what .dockerignore says.
+    """
     if as_json and following:
         raise click.UsageError("--json and --follow both want standard output; give one of them")
     body = _from_file(file)
-    _apply(body, flags)
-    build = _submit(client, body, idempotency_key or str(uuid.uuid4()))
+    folder = Path(source) if source is not None and context.is_folder(source) else None
+    if source is not None and folder is None:
+        if flags["git_url"]:
+            raise click.UsageError("give the repository once: as an argument, or with --git")
+        flags["git_url"] = source
+    _apply(body, flags, uploads=folder is not None)
+    key = idempotency_key or str(uuid.uuid4())
+    if folder is None:
+        build = _patiently(lambda: client.submit(body, key))
+    else:
+        build = _upload(client, folder, body, key)
     build_id = str(build["id"])
     if as_json:
         output.show_json(build)
@@ -118,19 +133,30 @@ def submit(
         output.note(f"watch it: builder logs {one_line(build_id)} -f")
 
 
-def _submit(
-    client: Client, body: Json, key: str, sleep: Callable[[float], None] = time.sleep
-) -> Json:
+def _upload(client: Client, folder: Path, body: Json, key: str) -> Json:
+    with context.packed(folder, body.get("dockerfile") or "Dockerfile") as packed:
+        output.note(f"packed {packed.files} files: {packed.size / 2**20:.1f} MiB")
+
+        def send() -> Json:
+            bar: Any
+            with click.progressbar(length=packed.size, label="uploading", file=sys.stderr) as bar:
+                content = context.Multipart(body, packed, bar.update)
+                return client.upload(content, content.content_type, key)
+
+        return _patiently(send)
+
+
+def _patiently(submit: Callable[[], Json], sleep: Callable[[float], None] = time.sleep) -> Json:
     """Submit, again if the server is away for a moment."""
     for wait in _WAITS:
         try:
-            return client.submit(body, key)
+            return submit()
         except (ApiError, ConnectionFailedError) as error:  # noqa: PERF203
             if isinstance(error, ApiError) and not error.temporary:
                 raise
             output.note(f"{error.message}; trying again in {wait:g} s")
             sleep(wait)
-    return client.submit(body, key)
+    return submit()
 
 
 def _from_file(file: str | None) -> Json:
@@ -148,16 +174,13 @@ def _from_file(file: str | None) -> Json:
     return body
 
 
-def _apply(body: Json, flags: dict[str, Any]) -> None:
-    """Put the flags that were given over what the file says."""
-    git = _section(_section(body, "source"), "git")
-    _put(git, {"url": flags["git_url"], "ref": flags["ref"]})
-    git |= _login(flags, "git", "BUILDER_GIT_PASSWORD")
-    _put(git, {"depth": flags["depth"]})
-    _put(git, {name: True if flags[name] else None for name in _GIT_SWITCHES})
-    for name in ("ssh_key", "known_hosts"):
-        if file := flags[f"{name}_file"]:
-            git[name] = options.file_text(f"--{name.replace('_', '-')}-file", file)
+def _apply(body: Json, flags: dict[str, Any], *, uploads: bool = False) -> None:
+    """Put the flags that were given over what the file says. `uploads`: the source goes with it."""
+    git = _git(flags)
+    if not uploads and git:
+        _section(_section(body, "source"), "git").update(git)
+    elif uploads and ("source" in body or set(git) - {"username", "password"}):
+        raise click.UsageError("a directory is the source: leave out what is said of another one")
     names = ("context", "dockerfile", "target", "timeout", "queue_ttl", "priority")
     _put(body, {name: flags[name] for name in names})
     if flags["images"]:
@@ -173,8 +196,22 @@ def _apply(body: Json, flags: dict[str, Any]) -> None:
     resources = {name: flags[name] for name in ("cpus", "mem", "disk") if flags[name] is not None}
     if resources:
         _section(body, "resources").update(resources)
-    if "url" not in git or not body.get("images"):
-        raise click.UsageError("give --git URL and at least one --image NAME, or a --file")
+    if not (uploads or body.get("source")) or not body.get("images"):
+        raise click.UsageError(
+            "give a git URL or a directory and at least one --image NAME, or a --file"
+        )
+
+
+def _git(flags: dict[str, Any]) -> Json:
+    """What is said of a repository."""
+    git: Json = {}
+    _put(git, {"url": flags["git_url"], "ref": flags["ref"], "depth": flags["depth"]})
+    git |= _login(flags, "git", "BUILDER_GIT_PASSWORD")
+    _put(git, {name: True if flags[name] else None for name in _GIT_SWITCHES})
+    for name in ("ssh_key", "known_hosts"):
+        if file := flags[f"{name}_file"]:
+            git[name] = options.file_text(f"--{name.replace('_', '-')}-file", file)
+    return git
 
 
 def _login(flags: dict[str, Any], what: str, default_env: str) -> Json:

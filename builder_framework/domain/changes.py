@@ -98,6 +98,7 @@ def learned(build: Build, report: Report | None) -> Result:
         return known
     return Result(
         commit=report.commit or known.commit,
+        source_digest=report.source_digest or known.source_digest,
         digest=report.digest or known.digest,
         images=report.images or known.images,
         size=report.size if report.size is not None else known.size,

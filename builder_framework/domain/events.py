@@ -122,6 +122,11 @@ class CancelRequested:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """Somebody asked for the same again, and was given this build; see `domain.dedupe`."""
+
+
+@dataclass(frozen=True)
 class QueueExpired:
     """`queue_ttl` passed before the build could be placed."""
 
@@ -179,4 +184,13 @@ TaskEvent = (
 TimerEvent = (
     QueueExpired | StagingExpired | RunExpired | KillRetryDue | StopExpired | UnreachableExpired
 )
-Event = Submitted | Placed | TaskEvent | CancelRequested | TimerEvent | LogStarted | LogCompleted
+Event = (
+    Submitted
+    | Placed
+    | TaskEvent
+    | CancelRequested
+    | Joined
+    | TimerEvent
+    | LogStarted
+    | LogCompleted
+)

@@ -89,6 +89,15 @@ class Supersede(str, enum.Enum):
     RUNNING = "running"
 
 
+class Dedupe(str, enum.Enum):
+    """Which other build of the same image may be given instead of a new one: none, one that is not
+    over, or one that has succeeded lately, too."""
+
+    OFF = "off"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What somebody asked for, already validated; defaults are filled in.
@@ -115,6 +124,12 @@ class BuildRequest:
     webhooks: tuple[Secret, ...] = ()
     supersede: Supersede = Supersede.NONE
     group: str | None = None
+    dedupe: Dedupe = Dedupe.OFF
+
+    @property
+    def origin(self) -> str:
+        """Where the source is, as far as it stays the same from build to build."""
+        return self.source.origin(self.images)
 
     def logins(self) -> Logins:
         """Who it is to each registry: `registry_auth` where nothing else was said."""
@@ -175,9 +190,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Result:
-    """What a successful build made; parts of it are known earlier (the commit) or on failure."""
+    """What a successful build made; parts of it are known earlier (the commit) or on failure.
+
+    `source_digest`: of an archive that was built instead of a commit.
+    """
 
     commit: str | None = None
+    source_digest: str | None = None
     digest: str | None = None
     images: tuple[PushedImage, ...] = ()
     size: int | None = None
@@ -205,7 +224,7 @@ class Build:
 
     `version` counts changes, for the store's compare-and-set. `not_before`: do not place earlier.
     `failures`: attempts that the surroundings failed; see `retry`. `supersedes`: ids of the builds
-    that ended with the acceptance of this one.
+    that ended with the acceptance of this one. `joined`: how often it was asked for again.
     """
 
     id: str
@@ -225,6 +244,7 @@ class Build:
     failures: int = 0
     log_complete: bool = False
     supersedes: tuple[str, ...] = ()
+    joined: int = 0
     version: int = 0
 
     @property

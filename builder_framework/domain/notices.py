@@ -12,8 +12,9 @@ from typing import Any
 
 from builder_framework import codec
 from builder_framework.domain.delivery import Delivery
-from builder_framework.domain.model import Build
-from builder_framework.redact import Secret
+from builder_framework.domain.model import Build, BuildRequest
+from builder_framework.recipe import GitSource, InlineSource, TarballSource, UploadSource
+from builder_framework.redact import Redactor, Secret
 
 MAX_MESSAGE_LENGTH = 500
 """Characters of the build's message; the API has all of it."""
@@ -120,12 +121,7 @@ def payload(build: Build, notice: Notice, at: float, sequence: int, link: str | 
         "reason": build.reason.value if build.reason else None,
         "message": _optional(build.message, redactor.text, MAX_MESSAGE_LENGTH),
         "owner": build.owner,
-        "source": {
-            "git": {
-                "url": redactor.git_url(build.request.source.git.url),
-                "ref": _optional(build.request.source.git.ref, redactor.text),
-            }
-        },
+        "source": _source(build.request, redactor),
         "commit": _optional(build.result.commit, redactor.text),
         "images": [redactor.text(image) for image in build.request.images],
         "digest": _optional(build.result.digest, redactor.text),
@@ -140,6 +136,18 @@ def payload(build: Build, notice: Notice, at: float, sequence: int, link: str | 
     if link is not None:
         data["link"] = link
     return _json({"type": notice.value, "timestamp": codec.timestamp(at), "data": data})
+
+
+def _source(request: BuildRequest, redactor: Redactor) -> dict[str, Any]:
+    match request.source.given:
+        case GitSource(url=url, ref=ref):
+            return {"git": {"url": redactor.git_url(url), "ref": _optional(ref, redactor.text)}}
+        case TarballSource() as tarball:
+            return {"tarball": {"url": redactor.text(tarball.shown)}}
+        case UploadSource(sha256=sha256, size=size):
+            return {"upload": {"sha256": sha256, "size": size}}
+        case InlineSource():
+            return {"inline": {}}
 
 
 def _optional(

@@ -20,7 +20,7 @@ def group_of(request: BuildRequest) -> str | None:
     if request.group is not None:
         return f"named {request.group}"
     repositories = sorted({image_reference(image).name for image in request.images})
-    return " ".join([request.source.url, request.source.ref or "HEAD", *repositories])
+    return " ".join([request.origin, request.source.ref or "HEAD", *repositories])
 
 
 def superseded(

@@ -239,5 +239,9 @@ def still_there(build: Build, _: ev.TaskEvent, __: float, ___: MachinePolicy) ->
     return Step(build, (kill(newest(build)),))
 
 
+def joined(build: Build, _: ev.Joined, __: float, ___: MachinePolicy) -> Step:
+    return Step(replace(build, joined=build.joined + 1))
+
+
 def cannot(build: Build, event: ev.Event, _: float, __: MachinePolicy) -> Step:
     raise InvalidTransitionError(f"{type(event).__name__} on a {build.state.value} build")

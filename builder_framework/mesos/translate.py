@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from addict import Dict
@@ -21,6 +21,7 @@ from builder_framework.domain.model import Build, Placement, Resources
 from builder_framework.domain.offers import Offer, Unavailability
 from builder_framework.ports import CacheSharing
 from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, encode_spec
+from builder_framework.recipe import Source
 
 RawResource = Mapping[str, Any]
 """A Resource message of an offer, as it came."""
@@ -46,6 +47,7 @@ class ExecutorTemplate:
     `resources`: the executor's own share, on top of the build's. `grace_period`: seconds between
     a kill and the end. `network`: a Docker network name, or BRIDGE. `pids_limit`: processes and
     threads in the container. `idle`: seconds that an executor waits for another build of its kind.
+    `upload_url`: where executors reach our API.
     """
 
     image: str
@@ -63,6 +65,7 @@ class ExecutorTemplate:
     staging_tag: str = "builder-staging"
     pids_limit: int = 8192
     idle: float = 0.0
+    upload_url: str = ""
 
 
 def offer(message: Dict) -> tuple[Offer, tuple[RawResource, ...]]:
@@ -190,7 +193,7 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
     return BuildSpec(
         build_id=launch.build.id,
         attempt=launch.attempt.number,
-        source=request.source,
+        source=_source(request.source, template.upload_url),
         images=request.images,
         timeout=request.timeout,
         recipe=request.recipe,
@@ -202,6 +205,13 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
         pinned=launch.build.pinned,
         cache_domain=cache_domain(launch.build, template.cache_sharing),
     )
+
+
+def _source(source: Source, upload_url: str) -> Source:
+    if source.upload is None:
+        return source
+    url = f"{upload_url.rstrip('/')}/api/v1/uploads/{source.upload.id}"
+    return Source(upload=replace(source.upload, url=url))
 
 
 def kind(build: Build, template: ExecutorTemplate) -> str | None:
@@ -331,7 +341,7 @@ def volume_name(placement: Placement, prefix: str) -> str:
 def cache_domain(build: Build, sharing: CacheSharing) -> str:
     """Whose caches a build may use, as a file name that tells nothing."""
     owner = build.owner if sharing is not CacheSharing.ALL else ""
-    source = build.request.source.url if sharing is CacheSharing.REPOSITORY else ""
+    source = build.request.origin if sharing is CacheSharing.REPOSITORY else ""
     text = f"{sharing.value}\n{owner}\n{source}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

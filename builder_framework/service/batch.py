@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from builder_framework import failpoints
 from builder_framework.cluster import StatusUpdate
+from builder_framework.domain import dedupe, machine
 from builder_framework.domain import events as ev
-from builder_framework.domain import machine
 from builder_framework.domain.effects import AnswerLease, Effect
-from builder_framework.domain.model import Build
+from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import ON_AGENT, State
 from builder_framework.ports import Idempotency
@@ -75,6 +75,16 @@ class Batch:
         """Builds that are not over, as this turn sees them."""
         yield from (build for build_id, build in self.active.items() if build_id not in self.builds)
         yield from (build for build in self.builds.values() if not build.terminal)
+
+    def same(self, request: BuildRequest, owner: str) -> Build | None:
+        """The newest build that was asked for in the same words, this turn's included."""
+        wanted = dedupe.essence(request)
+        for build_id, build in reversed(self.builds.items()):
+            new = self.previous[build_id] is None
+            if new and build.owner == owner and dedupe.essence(build.request) == wanted:
+                return build
+        found = self.database.same(request, owner)
+        return None if found is None else self.get(found.id)
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:
         """What an idempotency key was used for, this turn's submissions included."""

@@ -18,10 +18,10 @@ from functools import partial
 
 from builder_framework import cluster as cl
 from builder_framework import failpoints
+from builder_framework.domain import dedupe, machine, supersede
 from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
-from builder_framework.domain import machine, supersede
-from builder_framework.domain.model import Build, parse_task_id
+from builder_framework.domain.model import Build, BuildRequest, parse_task_id
 from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import State
 from builder_framework.errors import (
@@ -54,7 +54,7 @@ from builder_framework.service.inputs import (
 )
 from builder_framework.service.outage import OutageLog
 from builder_framework.service.story import tell
-from builder_framework.store.base import CANCEL, Store
+from builder_framework.store.base import CANCEL, JOINED, Store
 
 log = logging.getLogger(__name__)
 
@@ -291,6 +291,10 @@ class Loop:
             batch.replies.append((item.reply, batch.get(known.build_id)))
             return
         request = item.event.request
+        if (same := self._same(request, owner, batch)) is not None:
+            item.reply.fresh = False
+            batch.replies.append((item.reply, batch.step(same.id, ev.Joined())))
+            return
         group = supersede.group_of(request)
         others = supersede.superseded(request, owner, group, batch.unfinished())
         build = batch.step(item.event.build_id, replace(item.event, supersedes=others))
@@ -300,6 +304,14 @@ class Loop:
             batch.use_key(owner, item.event.build_id, key)
         batch.replies.append((item.reply, build))
         self._desk.wish()
+
+    def _same(self, request: BuildRequest, owner: str, batch: Batch) -> Build | None:
+        """The build that does for this request, too."""
+        if not dedupe.applies(request):
+            return None
+        same = batch.same(request, owner)
+        window = self._policy.dedupe_window
+        return same if same and dedupe.joins(request, same, batch.now, window) else None
 
     def _end_superseded(self, build: Build, batch: Batch) -> None:
         for build_id in build.supersedes:
@@ -318,9 +330,11 @@ class Loop:
         for item in accepted.items:
             batch.taken.append(item.seq)
             build = batch.get(item.build_id)
-            if build.terminal:
+            if item.kind == JOINED:
+                batch.step(item.build_id, ev.Joined())
+            elif build.terminal:
                 continue
-            if item.kind == CANCEL:
+            elif item.kind == CANCEL:
                 batch.step(item.build_id, ev.CancelRequested(item.by))
             else:
                 self._end_superseded(build, batch)

@@ -46,7 +46,8 @@ class LoopPolicy:
 
     `cache_patience`: seconds that a build waits for the agent with its cache. `executor_idle`:
     seconds that an executor waits for another build. `kind`: builds of the same one may share an
-    executor; None: the build has its own.
+    executor; None: the build has its own. `dedupe_window`: seconds for which a finished build does
+    for others who ask for the same.
     """
 
     machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
@@ -55,6 +56,7 @@ class LoopPolicy:
     avoid: avoid.AvoidPolicy = field(default_factory=avoid.AvoidPolicy)
     cache_patience: float = 5.0
     executor_idle: float = 0.0
+    dedupe_window: float = 86400.0
     kind: Callable[[Build], str | None] = lambda _: None
 
 

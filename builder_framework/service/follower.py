@@ -40,12 +40,18 @@ class Follower:
     """Answers for a leader that is somewhere else, or not there yet."""
 
     def __init__(
-        self, store: Store, logs: Logs, clock: Callable[[], float], announce: Announce
+        self,
+        store: Store,
+        logs: Logs,
+        clock: Callable[[], float],
+        announce: Announce,
+        dedupe_window: float = 0.0,
     ) -> None:
         self._store = store
         self._logs = logs
         self._clock = clock
         self._announce = announce
+        self._dedupe_window = dedupe_window
 
     def submit(
         self, request: BuildRequest, owner: str, idempotency: Idempotency | None = None
@@ -59,7 +65,7 @@ class Follower:
         made = machine.step(None, event, now, machine.MachinePolicy()).build
         told = self._announce(None, made, now)
         failpoints.reach("T2.before")
-        build, fresh = self._store.submit(made, idempotency, told)
+        build, fresh = self._store.submit(made, idempotency, told, self._dedupe_window)
         failpoints.reach("T2.after", when=fresh)
         return self._view(build), fresh
 

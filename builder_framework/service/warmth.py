@@ -46,4 +46,4 @@ class Warmth:
 
 
 def _key(build: Build) -> tuple[str, str]:
-    return build.owner, build.request.source.url
+    return build.owner, build.request.origin

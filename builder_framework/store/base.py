@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from builder_framework.domain.delivery import Delivery, Try
-from builder_framework.domain.model import Build
+from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.errors import ConflictError
 from builder_framework.ports import DeliveryView, Idempotency, ListQuery
 
@@ -45,6 +45,8 @@ SUBMITTED = "submitted"
 """Kind of an inbox row: the build was stored by a follower."""
 CANCEL = "cancel"
 """Kind of an inbox row: somebody wants the build to end."""
+JOINED = "joined"
+"""Kind of an inbox row: somebody asked for the same again and was given this build."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +135,13 @@ class Store(Protocol):
         build: Build,
         idempotency: Idempotency | None,
         deliveries: Sequence[Delivery] = (),
+        window: float = 0.0,
     ) -> tuple[Build, bool]:
         """Accept a new build for the leader, which finds it in its inbox.
 
-        Returns what the key stands for, and False when that is an older build. Raises
-        ConflictError when the key was used with another body.
+        Returns what the key stands for, or the build that does for this one, too
+        (`dedupe.joins`), and False when that is an older build. Raises ConflictError when the key
+        was used with another body.
         """
         ...
 
@@ -147,6 +151,10 @@ class Store(Protocol):
 
     def inbox(self, limit: int) -> list[InboxItem]:
         """What followers accepted and the leader has not taken yet, oldest first."""
+        ...
+
+    def same(self, request: BuildRequest, owner: str) -> Build | None:
+        """The newest build whose request has the same `dedupe.essence`, if it was to be found."""
         ...
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
+from builder_framework.domain import dedupe
 from builder_framework.domain.model import Build
 from builder_framework.errors import StaleWriteError
 from builder_framework.ports import Idempotency
@@ -41,8 +43,20 @@ def insert(
                 build_id=build.id,
             )
         )
+    if dedupe.applies(build.request):
+        _identify(connection, build, sealer)
     for attempt in build.attempts:
         connection.execute(sa.insert(t.attempts).values(rows.attempt_row(build.id, attempt)))
+
+
+def _identify(connection: sa.Connection, build: Build, sealer: Sealer) -> None:
+    """Whoever asks for the same from now on finds this one."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    digest = rows.identity(build.request, sealer)
+    query = insert(t.identities).values(owner=build.owner, digest=digest, build_id=build.id)
+    connection.execute(
+        query.on_conflict_do_update(index_elements=["owner", "digest"], set_={"build_id": build.id})
+    )
 
 
 def _update(connection: sa.Connection, build: Build, previous: Build) -> None:

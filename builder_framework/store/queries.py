@@ -9,10 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from builder_framework.domain.model import Build
+from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.domain.states import TERMINAL
 from builder_framework.errors import FieldProblem, InvalidInputError
 from builder_framework.ports import ListQuery
+from builder_framework.seal import Sealer
 from builder_framework.store import rows, seals
 from builder_framework.store import tables as t
 from builder_framework.store.base import KnownKey
@@ -29,6 +30,15 @@ def known_key(connection: sa.Connection, owner: str, key: str, opener: Opener) -
     build_id = row["build_id"]
     fingerprint = opener.open(row["fingerprint"], seals.of_fingerprint(build_id))
     return KnownKey(fingerprint, build_id)
+
+
+def same(request: BuildRequest, owner: str, sealer: Sealer) -> sa.Select[Any]:
+    """The newest build of what this request asks for."""
+    known = sa.select(t.identities.c.build_id).where(
+        t.identities.c.owner == owner,
+        t.identities.c.digest == rows.identity(request, sealer),
+    )
+    return sa.select(t.builds).where(t.builds.c.id.in_(known))
 
 
 def one(build_id: str) -> sa.Select[Any]:

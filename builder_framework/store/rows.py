@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from builder_framework import codec
+from builder_framework.domain import dedupe
 from builder_framework.domain.model import Attempt, Build, BuildRequest, Placement, Result, Stop
 from builder_framework.domain.states import State
 from builder_framework.protocol import Phase, Reason
@@ -34,10 +35,11 @@ def build_row(build: Build, sealer: Sealer) -> dict[str, Any]:
     return {
         "id": build.id,
         "owner": build.owner,
-        "git_url": build.request.source.url,
+        "git_url": build.request.origin,
         "request": _request_text(build.request, build.id, sealer),
         "created_at": build.created_at,
         "supersedes": " ".join(build.supersedes) or None,
+        "upload_id": build.request.source.upload.id if build.request.source.upload else None,
         **changing_row(build),
     }
 
@@ -56,6 +58,7 @@ def changing_row(build: Build) -> dict[str, Any]:
         "not_before": build.not_before,
         "failures": build.failures,
         "log_complete": build.log_complete,
+        "joined": build.joined,
         "version": build.version,
     }
 
@@ -63,6 +66,11 @@ def changing_row(build: Build) -> dict[str, Any]:
 def _request_text(request: BuildRequest, build_id: str, sealer: Sealer) -> str:
     context = seals.of_request(build_id)
     return _dump(request, lambda secret: sealer.seal(secret.reveal(), context))
+
+
+def identity(request: BuildRequest, sealer: Sealer) -> str:
+    """A digest of all that decides what comes of a request, secrets included."""
+    return sealer.digest(_dump(dedupe.essence(request)))
 
 
 def _request(text: str, build_id: str, opener: Opener) -> BuildRequest:
@@ -158,5 +166,6 @@ def to_build(
         failures=row["failures"],
         log_complete=row["log_complete"],
         supersedes=tuple((row["supersedes"] or "").split()),
+        joined=row["joined"],
         version=row["version"],
     )

@@ -52,7 +52,16 @@ def current(connection: sa.Connection, sealer: Sealer) -> Sealer:
 
     It stays that one until the transaction's end. Raises SealError when it is not here.
     """
-    key = seal.key_of(connection.execute(_row(_PROOF).with_for_update(read=True)).scalar() or "")
+    return _with(connection, _row(_PROOF).with_for_update(read=True), sealer)
+
+
+def current_to_read(connection: sa.Connection, sealer: Sealer) -> Sealer:
+    """The same for what is only looked up: it may be another one by the end of the transaction."""
+    return _with(connection, _row(_PROOF), sealer)
+
+
+def _with(connection: sa.Connection, query: sa.Select[Any], sealer: Sealer) -> Sealer:
+    key = seal.key_of(connection.execute(query).scalar() or "")
     if key is None:
         raise seal.not_sealed(_PROOF_CONTEXT)
     return sealer.sealing_with(key)

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
+from builder_framework.domain import dedupe
 from builder_framework.domain.delivery import Delivery
-from builder_framework.domain.model import Build
+from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.errors import (
     BuilderError,
     NotFoundError,
@@ -23,6 +24,7 @@ from builder_framework.store import engine, leadership, migrate, queries, seals
 from builder_framework.store import tables as t
 from builder_framework.store.base import (
     CANCEL,
+    JOINED,
     SUBMITTED,
     Change,
     InboxItem,
@@ -170,15 +172,19 @@ class SqlStore:
         build: Build,
         idempotency: Idempotency | None,
         deliveries: Sequence[Delivery] = (),
+        window: float = 0.0,
     ) -> tuple[Build, bool]:
         try:
             with self.writing() as connection:
-                return self._submit(connection, Change(build, None, idempotency, tuple(deliveries)))
+                change = Change(build, None, idempotency, tuple(deliveries))
+                return self._submit(connection, change, window)
         except _KeyTakenError:
             # Somebody used the key at the same time and was faster: now it is known.
-            return self.submit(build, idempotency, deliveries)
+            return self.submit(build, idempotency, deliveries, window)
 
-    def _submit(self, connection: sa.Connection, change: Change) -> tuple[Build, bool]:
+    def _submit(
+        self, connection: sa.Connection, change: Change, window: float
+    ) -> tuple[Build, bool]:
         migrate.check_stored(connection)
         build, key = change.build, change.idempotency
         if key is not None:
@@ -187,6 +193,11 @@ class SqlStore:
                 known.check(key)
                 found = queries.load(connection, queries.one(known.build_id), self._sealer)
                 return found[0][1], False
+        if dedupe.applies(build.request):
+            same = self._same(connection, build.request, build.owner)
+            if same is not None and dedupe.joins(build.request, same, build.created_at, window):
+                _post(connection, JOINED, same.id, build.owner, build.created_at)
+                return same, False
         try:
             write.write(connection, change, seals.current(connection, self._sealer))
         except sa.exc.IntegrityError as error:
@@ -207,6 +218,15 @@ class SqlStore:
         query = sa.select(t.inbox).order_by(t.inbox.c.seq).limit(limit)
         with self.reading() as connection:
             return [InboxItem(**row) for row in connection.execute(query).mappings()]
+
+    def same(self, request: BuildRequest, owner: str) -> Build | None:
+        with self.reading() as connection:
+            return self._same(connection, request, owner)
+
+    def _same(self, connection: sa.Connection, request: BuildRequest, owner: str) -> Build | None:
+        sealer = seals.current_to_read(connection, self._sealer)
+        found = queries.load(connection, queries.same(request, owner, sealer), self._sealer)
+        return found[0][1] if found else None
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:
         with self.reading() as connection:

@@ -37,11 +37,14 @@ builds = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("log_complete", sa.Boolean, nullable=False),
     sa.Column("supersedes", sa.Text),
+    sa.Column("upload_id", sa.String(32)),
+    sa.Column("joined", sa.Integer, nullable=False, server_default="0"),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Index("ix_builds_state_seq", "state", "seq"),
     sa.Index("ix_builds_git_url_seq", "git_url", "seq"),
     sa.Index("ix_builds_owner_seq", "owner", "seq"),
     sa.Index("ix_builds_log_complete", "log_complete"),
+    sa.Index("ix_builds_upload_id", "upload_id"),
     sqlite_autoincrement=True,
 )
 
@@ -93,6 +96,15 @@ idempotency_keys = sa.Table(
     sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), nullable=False),
 )
 
+# The newest build of each thing that was asked for so that others may have it, too.
+identities = sa.Table(
+    "identities",
+    metadata,
+    sa.Column("owner", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), nullable=False),
+)
+
 settings = sa.Table(
     "settings",
     metadata,
@@ -128,6 +140,24 @@ log_chunks = sa.Table(
     metadata,
     sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
     sa.Column("offset", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+# Build contexts that came with requests; gone when their builds are over.
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("token", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+upload_pieces = sa.Table(
+    "upload_pieces",
+    metadata,
+    sa.Column("upload_id", sa.String(32), sa.ForeignKey("uploads.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 

@@ -27,7 +27,7 @@ from tests.chaos.evidence import frameworks_of, leftovers, of_order, undelivered
 from tests.chaos.orders import Kind, Order, provide, told
 from tests.chaos.parts import eventually
 from tests.chaos.verdict import Complaint, Fault, judge
-from tests.integration.harness import TERMINAL, Framework, Json, until
+from tests.integration.harness import TERMINAL, Framework, Json
 from tests.unit.receivers import Receiver, answers
 
 FIRST_PORT = 8200
@@ -87,8 +87,11 @@ class Life:
             self.order.submit(self.framework, time.time())
         build_id = self.order.build_id
         # From its step's first line on there is no news for half a minute, and what was new before
-        # is acknowledged: news that an agent sends again would answer before anything is asked.
-        until(lambda: "it takes long" in self.framework.log(build_id), "its step does not begin")
+        # has had time to be acknowledged: news that an agent sends again would answer before
+        # anything is asked.
+        self.framework.wait_for(
+            build_id, lambda _: "it takes long" in self.framework.log(build_id), "in its step"
+        )
         self.framework.end(signal.SIGKILL)
 
     def _until_over(self) -> None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
+from builder_framework import codec
+from builder_framework.domain import dedupe
 from builder_framework.domain import events as ev
+from builder_framework.domain.model import Build, Dedupe
 from builder_framework.errors import ConflictError, NotFoundError, StaleWriteError
 from builder_framework.ports import Idempotency
-from builder_framework.store.base import CANCEL, SUBMITTED, Change
+from builder_framework.protocol import Report
+from builder_framework.recipe import GitSource, Source
+from builder_framework.redact import Secret
+from builder_framework.store import tables as t
+from builder_framework.store.base import CANCEL, JOINED, SUBMITTED, Change
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import PLACEMENT, after, build
 from tests.contract.conftest import Open
@@ -75,3 +85,65 @@ def test_what_is_not_there_cannot_be_cancelled(store: SqlStore) -> None:
     with pytest.raises(NotFoundError):
         store.ask_cancel("0" * 16, "ann", 1.0)
     assert store.inbox(10) == []
+
+
+def wanting(name: str, owner: str = "me", token: str = "", **changes: object) -> Build:
+    """A build that others may have; they are all the same but for what `changes`."""
+    made = build(name, owner=owner)
+    git = GitSource("https://git.example.org/app.git", "0" * 40, "me", Secret(f"secret {token}"))
+    request = replace(made.request, source=Source(git), dedupe=Dedupe.RUNNING)
+    return replace(made, request=replace(request, **changes))  # type: ignore[arg-type]
+
+
+def test_the_same_again_is_the_build_that_is_there(store: SqlStore, opened: Open) -> None:
+    mine, again = wanting("a"), wanting("b", labels={"another": "one"})
+    store.apply([Change(mine)])
+    follower = opened()
+    assert follower.submit(again, None) == (mine, False)
+    assert [(item.kind, item.build_id) for item in store.inbox(10)] == [(JOINED, mine.id)]
+    assert follower.same(again.request, "me") == mine
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        wanting("b", owner="you"),
+        wanting("b", token="another"),
+        wanting("b", images=("other:1",)),
+    ],
+)
+def test_something_else_is_another_build(store: SqlStore, opened: Open, other: Build) -> None:
+    store.apply([Change(wanting("a"))])
+    assert opened().same(other.request, other.owner) is None
+    assert opened().submit(other, None) == (other, True)
+
+
+def test_when_the_one_that_is_there_does_not_do_the_new_one_is_found(
+    store: SqlStore, opened: Open
+) -> None:
+    mine = wanting("a")
+    store.apply([Change(mine)])
+    store.apply([Change(after(mine, ev.CancelRequested("me")), mine)])
+    again = wanting("b")
+    assert opened().submit(again, None) == (again, True)
+    assert store.same(mine.request, "me") == again
+
+
+def test_a_finished_one_is_found_within_its_window(store: SqlStore, opened: Open) -> None:
+    mine = wanting("a", dedupe=Dedupe.FINISHED)
+    done = after(mine, ev.Placed(PLACEMENT), ev.TaskSucceeded(1, Report(digest="sha256:1")))
+    store.apply([Change(done)])
+    again = replace(wanting("b", dedupe=Dedupe.FINISHED), created_at=50.0)
+    assert opened().submit(again, None, (), 60.0) == (done, False)
+    assert opened().submit(again, None, (), 10.0) == (again, True)
+
+
+def test_nothing_of_a_secret_can_be_guessed_from_what_is_stored(store: SqlStore) -> None:
+    """Without the key a digest is no way to try passwords."""
+    mine = wanting("a")
+    store.apply([Change(mine)])
+    with store.reading() as connection:
+        (kept,) = connection.execute(sa.select(t.identities.c.digest)).scalars()
+    plain = json.dumps(codec.to_jsonable(dedupe.essence(mine.request)), separators=(",", ":"))
+    assert kept != hashlib.sha256(plain.encode()).hexdigest()
+    assert len(kept) == 64

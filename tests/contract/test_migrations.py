@@ -29,6 +29,7 @@ from builder_framework.store.sql import SqlStore
 from tests.contract.builds import after, build
 from tests.contract.conftest import Open
 from tests.sealing import SEALER
+from tests.sources import git_of
 
 DATA = Path(__file__).parent.parent / "data"
 RELEASED = ["0001", "0002"]
@@ -87,7 +88,9 @@ def test_everything_that_was_stored_is_there_and_goes_on(old_url: str, opened: O
     succeeded = builds["succeeded"]
     assert succeeded.result.digest == "sha256:" + "1" * 64
     assert succeeded.request.labels == {"team": "succeeded"}
-    assert {each.request.source.git.password for each in builds.values()} == {Secret("git-secret")}
+    assert {git_of(each.request.source).password for each in builds.values()} == {
+        Secret("git-secret")
+    }
     assert [attempt.number for attempt in builds["again"].attempts] == [1, 2]
     assert succeeded not in store.unfinished()
     assert store.known_key("ann", "key-failed") == KnownKey(f"{6:064x}", builds["failed"].id)
@@ -165,6 +168,7 @@ import os, signal, sys
 import sqlalchemy as sa
 from builder_framework.store.sql import SqlStore
 from tests.sealing import SEALER
+from tests.sources import git_of
 left = [int(sys.argv[2])]
 def count(_connection, _cursor, statement, *_rest):
     if statement.split()[0] in ("ALTER", "CREATE", "INSERT", "UPDATE", "DROP", "DELETE"):

@@ -34,6 +34,7 @@ from tests.contract.conftest import Open
 from tests.contract.dump import places, shown
 from tests.contract.test_migrations import load
 from tests.sealing import SEALER, TEST_KEY
+from tests.sources import git_of
 from tests.unit.recording import Bench, offer
 from tests.unit.waiting import until
 
@@ -233,7 +234,9 @@ def test_a_proof_that_was_damaged_is_told(store: SqlStore, store_url: str) -> No
 def secretive(name: str) -> Build:
     """A build with a password, a webhook and what tells of it."""
     made = build(name)
-    git = replace(made.request.source.git, username="ann", password=Secret(f"password of {name}"))
+    git = replace(
+        git_of(made.request.source), username="ann", password=Secret(f"password of {name}")
+    )
     request = replace(made.request, source=Source(git), webhooks=(Secret("https://h.example/x"),))
     return replace(made, request=request)
 

@@ -12,7 +12,7 @@ import pytest
 from devcluster import Cluster
 from devcluster.samples import PUBLIC
 from tests.golden.conftest import Golden
-from tests.integration.harness import Image
+from tests.integration.harness import Image, pull
 
 pytestmark = pytest.mark.integration
 
@@ -112,6 +112,11 @@ def test_steps_may_be_without_a_network(golden: Golden) -> None:
     assert text(golden.make(url, network="none"), "nets") == "lo"
 
 
+def _digest_of_base(golden: Golden) -> str:
+    name, _, tag = golden.cluster.base_image.partition("/")[2].rpartition(":")
+    return pull(golden.cluster, name, tag).digest
+
+
 def test_labels_and_annotations(golden: Golden) -> None:
     url = golden.create("RUN true")
     image = golden.make(
@@ -127,6 +132,8 @@ def test_labels_and_annotations(golden: Golden) -> None:
         "org.opencontainers.image.version": "1",
         "org.opencontainers.image.ref.name": "main",
         "org.opencontainers.image.created": "2024-01-01T00:00:00Z",
+        "org.opencontainers.image.base.name": golden.cluster.base_image,
+        "org.opencontainers.image.base.digest": _digest_of_base(golden),
     }
     labels = image.config["config"]["Labels"]
     assert labels == {**standard, "team": "a", "org.opencontainers.image.vendor": "b ${x}"}

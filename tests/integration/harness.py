@@ -65,6 +65,7 @@ class Framework:
             "BUILDER_GIT_PROTOCOLS": "https,ssh,http",
             "BUILDER_BEHIND_TLS_PROXY": "true",
             "BUILDER_KILL_GRACE_PERIOD": "5",
+            "BUILDER_UPLOAD_URL": self.url,
             # Containers and what they leave are looked at build by build.
             "BUILDER_EXECUTOR_IDLE": "0",
             **self.settings,
@@ -102,7 +103,7 @@ class Framework:
             )
 
     def wait_ready(self) -> None:
-        until(self.is_ready, f"the framework is not ready: {self.tail()}")
+        until(self.is_ready, lambda: f"the framework is not ready: {self.tail()}")
 
     def is_ready(self) -> bool:
         """Whether it leads: whoever follows is ready, too, but builds nothing."""
@@ -226,12 +227,14 @@ def master_info(address: str) -> bytes:
     return json.dumps({"address": where, "hostname": "m.example", "port": int(port)}).encode()
 
 
-def until(condition: Callable[[], bool], complaint: str, patience: float = 60.0) -> None:
-    """Wait for `condition`, or fail with `complaint`."""
+def until(
+    condition: Callable[[], bool], complaint: str | Callable[[], str], patience: float = 60.0
+) -> None:
+    """Wait for `condition`, or fail with `complaint`, which may look at things as they are then."""
     deadline = time.monotonic() + patience
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(complaint)
+            raise AssertionError(complaint if isinstance(complaint, str) else complaint())
         time.sleep(0.1)
 
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -30,7 +30,14 @@ from builder_framework.protocol import (
     Report,
     decode_lease_request,
 )
-from builder_framework.recipe import GitSource, Logins, RegistryAuth, RegistryLogin, Source
+from builder_framework.recipe import (
+    GitSource,
+    InlineSource,
+    Logins,
+    RegistryAuth,
+    RegistryLogin,
+    Source,
+)
 from builder_framework.redact import Secret
 from builder_framework.validate import image_reference
 from devcluster import Cluster
@@ -40,7 +47,6 @@ from executor import pipeline as pipeline_module
 from executor.cancel import CancelToken
 from executor.engine import Engine, Engines, SocketEngine, answers
 from executor.extras import Extras
-from executor.git import Checkout
 from executor.host import daemon_settings
 from executor.lease import LeaseDesk
 from executor.log import BuildLog
@@ -49,6 +55,7 @@ from executor.pipeline import Pipeline
 from executor.plan import Plan
 from executor.registry import Registry
 from executor.retry import Backoff
+from executor.sources import Checkout, Fetcher
 from executor.workspace import workspace
 from tests.integration.faulty_proxy import Fault, FaultyProxy
 from tests.integration.harness import pull, until
@@ -192,9 +199,9 @@ class _Pipeline(Pipeline):
 
     build: Callable[[Path, str], None] = lambda _context, _tag: None
 
-    def _clone(self, plan: Plan) -> Checkout:
-        del plan
-        return Checkout("0" * 40, "2026-01-01T00:00:00Z", "a subject")
+    def _fetcher(self, plan: Plan) -> Fetcher:
+        inline = InlineSource("FROM scratch\n")
+        return replace(super()._fetcher(plan), source=Source(inline=inline))
 
     def _image(self, plan: Plan, checkout: Checkout, engine: Engine, extras: Extras) -> None:
         del checkout, engine, extras

@@ -227,7 +227,7 @@ def _fits(build: Build, query: ListQuery) -> bool:
     return (
         (not query.states or build.state in query.states)
         and (query.image is None or query.image in asked.images)
-        and (query.git_url is None or query.git_url == asked.source.url)
+        and (query.git_url is None or query.git_url == asked.origin)
         and (query.owner is None or query.owner == build.owner)
         and (query.label is None or asked.labels.get(query.label[0]) == query.label[1])
     )

@@ -101,8 +101,9 @@ def running(driver: Any) -> Iterator[Any]:
         driver.stop(True)
         if driver._io_thread is not None:
             driver._io_thread.join(2)
-        for detector in filter(None, detectors):
-            if not isinstance(driver, SchedulerDriver):
+        if not isinstance(driver, SchedulerDriver):
+            # Stock forgets its ZooKeeper client, with a socket and threads that nobody else ends.
+            for detector in filter(None, detectors):
                 detector.zk.stop()
                 detector.zk.close()
 

@@ -379,6 +379,7 @@ def test_a_finished_build_shows_attempts_and_result(http: Any, builds: MemoryBui
     assert (build["state"], build["reason"], build["phase"]) == ("SUCCEEDED", None, None)
     assert build["result"] == {
         "commit": "a" * 40,
+        "source_digest": None,
         "digest": digest,
         "images": [{"name": "registry.example.org/app:1", "digest": digest}],
         "size": 5,

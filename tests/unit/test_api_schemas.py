@@ -16,6 +16,7 @@ from builder_framework.domain.model import Resources
 from builder_framework.errors import InvalidInputError
 from builder_framework.ports import Permission, RequestPolicy
 from builder_framework.redact import MASK, Secret
+from tests.sources import git_of
 
 POLICY = RequestPolicy(
     git_protocols=("https", "ssh", "http", "file"),
@@ -155,6 +156,7 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "platforms": [],
         "supersede": "none",
         "group": None,
+        "dedupe": "off",
         "cache_from": [],
         "cache_to": None,
         "registry_cache": False,
@@ -195,7 +197,7 @@ def test_a_request_comes_back_as_it_was_sent(body: dict[str, Any]) -> None:
     asked = schemas.parse_build(document, POLICY, problems).to_request(POLICY)
     assert render.request(asked) == filled(body)
     password = body["source"]["git"].get("password")
-    assert asked.source.git.password == (None if password is None else Secret(password))
+    assert git_of(asked.source).password == (None if password is None else Secret(password))
     if "registry_auth" in body:
         assert asked.registry_auth is not None
         assert asked.registry_auth.password.reveal() == body["registry_auth"]["password"]

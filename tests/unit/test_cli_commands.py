@@ -31,6 +31,7 @@ from builder_framework.ports import DeliveryView
 from builder_framework.protocol import PushedImage, Reason, Report
 from builder_framework.redact import Secret
 from builder_framework.users import UserFile
+from tests.sources import git_of
 from tests.unit.builds_double import PASSWORD, MemoryBuilds
 from tests.unit.commands import GIT, Run, only_build
 
@@ -93,7 +94,7 @@ def test_every_flag_becomes_its_field(
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     request = builds.get(only_build(builds)).build.request
-    assert request.source.git.password == Secret("gitcanary")
+    assert git_of(request.source).password == Secret("gitcanary")
     assert request.registry_auth is not None
     assert request.registry_auth.password == Secret("regcanary")
     shown = json.loads(result.stdout)
@@ -120,7 +121,7 @@ def test_flags_of_git_sources(run: Run, builds: MemoryBuilds, tmp_path: Path) ->
         stdin=key,
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
-    git = builds.get(only_build(builds)).build.request.source.git
+    git = git_of(builds.get(only_build(builds)).build.request.source)
     assert (git.ssh_key, git.known_hosts) == (Secret(key), hosts)
     assert (git.depth, git.submodules, git.lfs, git.keep_git_dir) == (0, True, True, True)
 

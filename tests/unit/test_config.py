@@ -201,3 +201,9 @@ def test_a_key_may_come_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(TEST_KEY.hex() + "\n")
     environment = GOOD | SERVER | {"BUILDER_SECRET_KEY_FILE": str(tmp_path / "key")}
     assert config.load(environment).storage() == config.storage(environment)
+
+
+def test_every_launch_that_fails_may_cost_an_attempt() -> None:
+    """With 0; less than that means nothing."""
+    assert config.load(GOOD | {"BUILDER_LAUNCH_PATIENCE": "0"}).launch_patience == 0
+    assert set(problems(GOOD | {"BUILDER_LAUNCH_PATIENCE": "-1"})) == {"launch_patience"}

@@ -105,6 +105,7 @@ def check_out(
     spec: GitSource,
     protocols: tuple[str, ...] = PROTOCOLS,
     token: CancelToken | None = None,
+    mirrors: Path | None = None,
 ) -> Result:
     log = BuildLog(tmp_path / "build.log", [spec.password] if spec.password else [])
     heard: list[str] = []
@@ -112,7 +113,8 @@ def check_out(
         with workspace(tmp_path, tmp_path) as space:
             token = token or CancelToken()
             retries = Retries(token, log.line, Backoff(0.01, 0.01), tries=3)
-            done = Git(spec, protocols, space, log, token, retries).check_out(heard.append)
+            git = Git(spec, protocols, space, log, token, retries, mirrors)
+            done = git.check_out(heard.append)
             return Result(
                 done,
                 heard,

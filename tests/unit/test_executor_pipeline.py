@@ -54,6 +54,7 @@ from executor.registry import LoadedImage
 from executor.retry import Backoff
 from executor.turns import TURNS
 from executor.workspace import workspace
+from tests.sources import git_of
 from tests.unit.executor_registry import (
     DIGEST,
     IMAGE_ID,
@@ -371,7 +372,7 @@ def failing(reason: Reason) -> Callable[..., Any]:
 
 
 def test_a_failing_clone(bench: Bench) -> None:
-    report = bench.run(source=Source(GitSource(bench.spec.source.git.url, "nope")))
+    report = bench.run(source=Source(GitSource(git_of(bench.spec.source).url, "nope")))
     assert (report.reason, report.phase) == (Reason.GIT_REF_NOT_FOUND, Phase.CLONING)
     assert set(report.timings) == {"cloning", "total"}
 

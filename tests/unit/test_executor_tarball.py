@@ -11,6 +11,7 @@ import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,12 @@ from builder_framework.recipe import TarballSource
 from builder_framework.redact import Secret
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.failure import BuildFailure
-from executor.tarball import Limits, fetch
+from executor.tarball import Archive, Limits, fetch
+
+
+def at(url: str, *login: Any, **options: Any) -> Archive:
+    return Archive.at(TarballSource(url, *login, **options))
+
 
 Change = Callable[[tarfile.TarInfo], None]
 
@@ -108,7 +114,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_every_compression(server: Server, folder: Path, mode: str) -> None:
     server.body = archive(*GOOD, mode=mode)
-    found = fetch(TarballSource(server.url), folder, CancelToken())
+    found = fetch(at(server.url), folder, CancelToken())
     assert contents(folder) == {"app-1/Dockerfile": b"FROM scratch\n", "app-1/src/a": b"a"}
     assert found.digest == f"sha256:{hashlib.sha256(server.body).hexdigest()}"
     assert found.newest == 1_700_000_000
@@ -120,14 +126,14 @@ def test_leading_parts_are_cut_off(server: Server, folder: Path) -> None:
         *GOOD,
         entry("app-1/b", change=link(tarfile.LNKTYPE, "app-1/src/a")),
     )
-    fetch(TarballSource(server.url, strip_components=1), folder, CancelToken())
+    fetch(at(server.url, strip_components=1), folder, CancelToken())
     assert contents(folder) == {"Dockerfile": b"FROM scratch\n", "src/a": b"a", "b": b"a"}
 
 
 def test_the_login_and_the_checksum(server: Server, folder: Path) -> None:
     server.body = archive(*GOOD)
     checksum = hashlib.sha256(server.body).hexdigest()
-    source = TarballSource(server.url, "me", Secret("canary"), checksum)
+    source = at(server.url, "me", Secret("canary"), checksum)
     fetch(source, folder, CancelToken())
     login = base64.b64encode(b"me:canary").decode()
     assert server.asked == [("/app.tar.gz", f"Basic {login}")]
@@ -137,7 +143,7 @@ def test_a_login_is_not_handed_on(server: Server, folder: Path) -> None:
     server.body = archive(*GOOD)
     server.status = 302
     server.headers = {"Location": server.url.replace("127.0.0.1", "localhost") + "/moved"}
-    fetch(TarballSource(server.url, "me", Secret("canary")), folder, CancelToken())
+    fetch(at(server.url, "me", Secret("canary")), folder, CancelToken())
     assert [authorization is not None for _, authorization in server.asked] == [True, False]
 
 
@@ -155,7 +161,7 @@ HOSTILE = {
 def test_nothing_gets_out_of_its_directory(server: Server, folder: Path, name: str) -> None:
     server.body = archive(HOSTILE[name])
     with pytest.raises(BuildFailure) as caught:
-        fetch(TarballSource(server.url), folder, CancelToken())
+        fetch(at(server.url), folder, CancelToken())
     assert caught.value.reason is Reason.TARBALL_INVALID
     assert [path.name for path in folder.parent.iterdir()] == ["checkout"]
 
@@ -163,7 +169,7 @@ def test_nothing_gets_out_of_its_directory(server: Server, folder: Path, name: s
 def test_an_absolute_name_is_one_beneath(server: Server, folder: Path) -> None:
     """As tar itself takes it."""
     server.body = archive(entry("/etc/a", b"x"))
-    fetch(TarballSource(server.url), folder, CancelToken())
+    fetch(at(server.url), folder, CancelToken())
     assert contents(folder) == {"etc/a": b"x"}
 
 
@@ -172,7 +178,7 @@ def test_owners_and_special_bits_do_not_come_along(server: Server, folder: Path)
         info.mode, info.uid = 0o6777, 4711
 
     server.body = archive(entry("a", b"x", change))
-    fetch(TarballSource(server.url), folder, CancelToken())
+    fetch(at(server.url), folder, CancelToken())
     found = (folder / "a").stat()
     assert found.st_mode & 0o7022 == 0
     assert found.st_uid != 4711
@@ -193,7 +199,7 @@ BOMB = entry("zeros", b"\0" * 120 * 1024 * 1024)
 def test_an_archive_has_limits(server: Server, folder: Path, limits: Limits, words: str) -> None:
     server.body = archive(entry("first"), BOMB)
     with pytest.raises(BuildFailure, match=words) as caught:
-        fetch(TarballSource(server.url), folder, CancelToken(), limits)
+        fetch(at(server.url), folder, CancelToken(), limits)
     assert caught.value.reason is Reason.TARBALL_INVALID
     assert sum(map(len, contents(folder).values())) <= 120 * 1024 * 1024
 
@@ -213,14 +219,14 @@ def test_an_archive_has_limits(server: Server, folder: Path, limits: Limits, wor
 def test_what_is_no_archive(server: Server, folder: Path, body: bytes) -> None:
     server.body = body
     with pytest.raises(BuildFailure) as caught:
-        fetch(TarballSource(server.url), folder, CancelToken())
+        fetch(at(server.url), folder, CancelToken())
     assert (caught.value.reason, caught.value.transient) == (Reason.TARBALL_INVALID, False)
 
 
 def test_another_archive_than_the_checksum_says(server: Server, folder: Path) -> None:
     server.body = archive(*GOOD)
     with pytest.raises(BuildFailure, match="not sha256:0000"):
-        fetch(TarballSource(server.url, sha256="0" * 64), folder, CancelToken())
+        fetch(at(server.url, sha256="0" * 64), folder, CancelToken())
 
 
 @pytest.mark.parametrize(
@@ -233,14 +239,14 @@ def test_what_the_server_answers(
     server.status = status
     server.headers = {"Retry-After": "7"} if wait else {}
     with pytest.raises(BuildFailure, match=f"HTTP {status}") as caught:
-        fetch(TarballSource(server.url), folder, CancelToken())
+        fetch(at(server.url), folder, CancelToken())
     assert caught.value.reason is Reason.TARBALL_FAILED
     assert (caught.value.transient, caught.value.retry_after) == (transient, wait)
 
 
 def test_a_server_that_is_not_there(folder: Path) -> None:
     with pytest.raises(BuildFailure) as caught:
-        fetch(TarballSource("http://127.0.0.1:1/x"), folder, CancelToken())
+        fetch(at("http://127.0.0.1:1/x"), folder, CancelToken())
     assert (caught.value.reason, caught.value.transient) == (Reason.TARBALL_FAILED, True)
 
 
@@ -249,4 +255,4 @@ def test_a_stop_ends_the_download(server: Server, folder: Path) -> None:
     token = CancelToken()
     token.cancel(Stop.KILL)
     with pytest.raises(Stopped):
-        fetch(TarballSource(server.url), folder, token)
+        fetch(at(server.url), folder, token)

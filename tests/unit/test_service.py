@@ -18,7 +18,8 @@ from builder_framework.cluster import (
     OffersReceived,
     StatusUpdate,
 )
-from builder_framework.domain.model import BuildRequest, Constraint, Resources, Supersede
+from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
+from builder_framework.domain.notices import no_notices
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     CallError,
@@ -41,6 +42,9 @@ from builder_framework.protocol import (
 from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
 from builder_framework.service.desk import LoopPolicy
+from builder_framework.service.follower import Follower
+from builder_framework.service.logs import LogStore
+from tests.sources import git_of
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer
 from tests.unit.waiting import until
 
@@ -139,7 +143,7 @@ def test_the_log_tells_each_change_and_no_secret(
 ) -> None:
     caplog.set_level("INFO")
     bench.subscribe()
-    git = replace(REQUEST.source.git, username="ann", password=Secret("git-canary"))
+    git = replace(git_of(REQUEST.source), username="ann", password=Secret("git-canary"))
     view = submit(bench, source=Source(git))
     bench.service.post(OffersReceived((offer(),)))
     bench.cluster.wait_for("launch")
@@ -511,3 +515,39 @@ def test_an_idle_executor_is_told_to_end(tmp_path: Path) -> None:
     bench.ahead = 61.0
     assert bench.cluster.wait_for("shutdown")[1] == "a1"
     bench.close()
+
+
+FIXED = Source(GitSource("https://git.example.org/app.git", "0" * 40))
+
+
+def test_the_same_asked_for_twice_is_one_build(bench: Bench) -> None:
+    first, second = (
+        bench.service.submit(replace(REQUEST, source=FIXED, dedupe=Dedupe.RUNNING), "me")
+        for _ in range(2)
+    )
+    assert (first[1], second[1]) == (True, False)
+    assert second[0].build.id == first[0].build.id
+    assert bench.store.get(first[0].build.id).joined == 1
+    other = bench.service.submit(replace(REQUEST, source=FIXED, dedupe=Dedupe.RUNNING), "you")
+    assert other[1]
+
+
+def test_the_same_asked_for_at_the_same_moment_is_one_build(bench: Bench) -> None:
+    request = replace(REQUEST, source=FIXED, dedupe=Dedupe.RUNNING)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: bench.service.submit(request, "me"), range(8)))
+    (made,) = {view.build.id for view, _ in answers}
+    assert [fresh for _, fresh in answers].count(True) == 1
+    assert bench.store.get(made).joined == 7
+
+
+def test_a_follower_gives_what_is_there_and_the_leader_counts_it(bench: Bench) -> None:
+    request = replace(REQUEST, source=FIXED, dedupe=Dedupe.FINISHED)
+    view = bench.service.submit(request, "me")[0]
+    logs = LogStore(bench.directory / "logs")
+    follower = Follower(bench.store, logs, bench.clock, no_notices, dedupe_window=60.0)
+    joined, fresh = follower.submit(request, "me")
+    assert (joined.build.id, fresh) == (view.build.id, False)
+    until(lambda: bench.store.get(view.build.id).joined == 1)
+    bench.service.cancel(view.build.id, "me")
+    assert follower.submit(request, "me")[1], "nobody joins what was cancelled"

@@ -24,6 +24,7 @@ from builder_framework.protocol import EngineMode, EngineSpec, decode_spec
 from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
 from executor.checkpoint import CHECKPOINTS
+from tests.sources import git_of
 
 
 def scalar(name: str, value: float, **more: Any) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def task(**changes: Any) -> dict[str, Any]:
 def test_secrets_are_in_the_tasks_data_and_nowhere_else() -> None:
     info = task()
     spec = decode_spec(base64.b64decode(info.pop("data")))
-    assert spec.source.git.password == Secret("git-canary")
+    assert git_of(spec.source).password == Secret("git-canary")
     assert spec.logins.to_push("registry.example.org") == RegistryAuth(
         "ann", Secret("registry-canary")
     )

@@ -1,4 +1,6 @@
-"""Requests say `source` and `recipe`, as the wire does; secrets are sealed; builds supersede."""
+"""Requests say `source` and `recipe`, as the wire does; secrets are sealed; builds supersede, and
+bring their contexts with them; some are given to others who ask for the same.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +38,20 @@ _SETTINGS = sa.table("settings", sa.column("name"), sa.column("value"))
 
 def upgrade() -> None:
     op.add_column("builds", sa.Column("supersedes", sa.Text(), nullable=True))
+    op.add_column("builds", sa.Column("upload_id", sa.String(length=32), nullable=True))
+    op.create_index(op.f("ix_builds_upload_id"), "builds", ["upload_id"])
+    op.add_column("builds", sa.Column("joined", sa.Integer(), server_default="0", nullable=False))
+    _create_uploads()
+    op.create_table(
+        "identities",
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("build_id", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["build_id"], ["builds.id"], name=op.f("fk_identities_build_id_builds")
+        ),
+        sa.PrimaryKeyConstraint("owner", "digest", name=op.f("pk_identities")),
+    )
     sealer: Sealer = context.config.attributes["sealer"]
     connection = op.get_bind()
     with op.batch_alter_table("idempotency_keys") as table:
@@ -51,6 +67,27 @@ def upgrade() -> None:
         # The file keeps what was overwritten until it is written anew, which takes more than a
         # transaction: `SqlStore` does it next.
         connection.execute(sa.insert(_SETTINGS).values(name="clear_text", value=""))
+
+
+def _create_uploads() -> None:
+    op.create_table(
+        "uploads",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("owner", sa.String(length=64), nullable=False),
+        sa.Column("token", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
+    )
+    op.create_table(
+        "upload_pieces",
+        sa.Column("upload_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["upload_id"], ["uploads.id"], name=op.f("fk_upload_pieces_upload_id_uploads")
+        ),
+        sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("pk_upload_pieces")),
+    )
 
 
 def _upgrade_builds(connection: sa.Connection, sealer: Sealer) -> bool:
