@@ -331,9 +331,19 @@ class Pipeline:
         """What the labels say of it is what the build takes."""
         text = file.read_text(encoding="utf-8-sig", errors="replace")
         base = base_of(text, recipe.target, recipe.build_args)
-        if base is None:
+        if base is None or ("@" not in base.image and self._may_have_images(recipe)):
             return None
         return base_image.look_up(base, self.spec.logins.to_pull(), self.spec.engine, self.token)
+
+    def _may_have_images(self, recipe: Recipe) -> bool:
+        """Whether the engine may have an image of the base's name, which goes before a registry's.
+
+        Hooks make or pull some, and the agent's engine has its owner's; that may also be too old to
+        be told what a name stands for (before Docker 23).
+        """
+        if self.spec.engine.mode is EngineMode.SOCKET:
+            return True
+        return recipe.hooks and not recipe.pull
 
     def _blame(self, engine: Engine) -> None:
         """What failed because its engine died failed for what ended the engine."""

@@ -29,9 +29,7 @@ PORT = 8193
 def _leaves_no_executor_behind(cluster: Cluster) -> Iterator[None]:
     """Other tests of this cluster count containers."""
     yield
-    idle = cluster.engine.docker("ps", "--quiet", "--filter", "label=builder.executor").split()
-    if idle:
-        cluster.engine.docker("rm", "--force", "--volumes", *idle)
+    cluster.engine.remove_containers()
 
 
 @pytest.fixture(scope="session")

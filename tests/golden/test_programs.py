@@ -200,4 +200,4 @@ def test_pull_asks_the_registry_for_a_base_image_that_is_there(
         repository.make(url, tag, hooks=True, pull=pull).files["base"]
         for tag, pull in (("1", False), ("2", True))
     ]
-    assert found == [b"old\n", b"new\n"]
+    assert found == [b"old\n", b"new\n"], repository.log()

@@ -17,6 +17,7 @@ import pytest
 
 from builder_framework.protocol import (
     BuildSpec,
+    EngineMode,
     LeaseAnswer,
     LeaseRequest,
     Outcome,
@@ -39,8 +40,10 @@ from builder_framework.recipe import (
 )
 from builder_framework.redact import Secret
 from builder_framework.validate import ImageReference
+from executor import base_image
 from executor import pipeline as pipeline_module
 from executor.bake import Build
+from executor.base_image import BaseImage
 from executor.caches import CacheKey
 from executor.cancel import CancelToken, Stop
 from executor.engine import Engine, Engines
@@ -775,3 +778,36 @@ def test_a_build_that_used_its_memory_up_is_told_so(
     bench.out_of_memory = True
     assert bench.run().reason is told
     assert f"Failed ({told.value})" in bench.log
+
+
+@pytest.mark.parametrize(
+    ("hooks", "mode", "pull", "pinned"),
+    [
+        (False, EngineMode.NESTED, False, True),
+        (True, EngineMode.NESTED, False, False),
+        (False, EngineMode.SOCKET, False, False),
+        (True, EngineMode.SOCKET, True, True),
+    ],
+)
+def test_an_image_that_the_engine_may_have_is_not_pinned(
+    bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    hooks: bool,
+    mode: EngineMode,
+    pull: bool,
+    pinned: bool,
+) -> None:
+    """BuildKit takes that one first, unless it is told to pull."""
+    name = "registry.example:5000/base:1"
+    known = BaseImage(name, DIGEST, name)
+    monkeypatch.setattr(base_image, "look_up", lambda *_: known)
+    (bench.tmp_path / "repository" / "Dockerfile").write_text(f"FROM {name}\n")
+    git = ["git", "-C", str(bench.tmp_path / "repository"), "-c", "user.name=T"]
+    commit = [*git, "-c", "user.email=t@example.org", "commit", "-qam", "a base image"]
+    subprocess.run(commit, check=True, capture_output=True)
+    engine = replace(bench.spec.engine, mode=mode)
+    report = bench.run(recipe=Recipe(hooks=hooks, pull=pull), engine=engine)
+    assert report.outcome is Outcome.SUCCEEDED
+    (built,) = bench.built
+    assert bool(built.contexts) is pinned
+    assert ("org.opencontainers.image.base.name" in built.labels) is pinned
