@@ -786,7 +786,8 @@ def test_a_build_that_used_its_memory_up_is_told_so(
         (False, EngineMode.NESTED, False, True),
         (True, EngineMode.NESTED, False, False),
         (False, EngineMode.SOCKET, False, False),
-        (True, EngineMode.SOCKET, True, True),
+        (True, EngineMode.NESTED, True, True),
+        (False, EngineMode.SOCKET, True, False),
     ],
 )
 def test_an_image_that_the_engine_may_have_is_not_pinned(
