@@ -38,7 +38,7 @@ class BaseImage:
 def context_name(image: ImageReference) -> str:
     """The one name by which BuildKit looks for a context in place of an image.
 
-    It leaves out what `docker.io/library/NAME:latest` says beside NAME. Buildx shortens the names of
+    It leaves out what `docker.io/library/NAME:latest` says beside NAME. Buildx shortens names of
     its command line, but not those of a bake file, and a context of another name is not used.
     """
     name = image.name.removeprefix(f"{validate.DOCKER_HUB}/").removeprefix("library/")

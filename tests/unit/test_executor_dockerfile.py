@@ -45,7 +45,7 @@ COPY --from=build a b
         ("FROM a@sha256:" + "0" * 64, "a@sha256:" + "0" * 64),
         ("FROM a\nARG X=1\nRUN echo FROM b\n", "a"),
         ("FROM a AS x\nFROM\tb", "b"),
-        ("FROM a\nRUN echo \"x <<EOF y\"\nFROM b", "b"),
+        ('FROM a\nRUN echo "x <<EOF y"\nFROM b', "b"),
         ("FROM a\nRUN echo 'x <<EOF y'\nFROM b", "b"),
         ("FROM a\nONBUILD RUN <<EOF\nFROM no\nEOF\n", "a"),
         ("FROM a\nRUN\t<<EOF\nFROM no\nEOF\n", "a"),
