@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from builder_framework.domain.model import Build, BuildRequest, Dedupe, Resources, Supersede
 from builder_framework.domain.states import State
-from builder_framework.recipe import GitSource, InlineSource, Source, TarballSource, UploadSource
+from builder_framework.recipe import GitSource, Source, TarballSource, UploadSource
 from builder_framework.redact import Secret
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -24,7 +24,7 @@ def is_fixed(source: Source) -> bool:
             return ref is not None and _COMMIT.fullmatch(ref) is not None
         case TarballSource(sha256=sha256):
             return sha256 is not None
-        case InlineSource() | UploadSource():
+        case _:
             return True
 
 

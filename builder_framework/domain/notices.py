@@ -13,7 +13,7 @@ from typing import Any
 from builder_framework import codec
 from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build, BuildRequest
-from builder_framework.recipe import GitSource, InlineSource, TarballSource, UploadSource
+from builder_framework.recipe import GitSource, TarballSource, UploadSource
 from builder_framework.redact import Redactor, Secret
 
 MAX_MESSAGE_LENGTH = 500
@@ -146,7 +146,7 @@ def _source(request: BuildRequest, redactor: Redactor) -> dict[str, Any]:
             return {"tarball": {"url": redactor.text(tarball.shown)}}
         case UploadSource(sha256=sha256, size=size):
             return {"upload": {"sha256": sha256, "size": size}}
-        case InlineSource():
+        case _:
             return {"inline": {}}
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,14 @@ from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build, BuildRequest, Placement, Resources
 from builder_framework.domain.notices import Announcer, Notice, no_notices, payload, story
 from builder_framework.protocol import Phase, Reason, Report
-from builder_framework.recipe import GitSource, RegistryAuth, Source
+from builder_framework.recipe import (
+    GitSource,
+    InlineSource,
+    RegistryAuth,
+    Source,
+    TarballSource,
+    UploadSource,
+)
 from builder_framework.redact import Secret
 
 POLICY = machine.MachinePolicy()
@@ -168,6 +176,29 @@ def test_secrets_are_not_told() -> None:
     assert "passw0rd" not in text
     assert json.loads(text)["data"]["reason"] == "git_auth_failed"
     assert json.loads(text)["data"]["message"].endswith("x**…")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            Source(tarball=TarballSource("https://h.example/a.tgz?signature=canary")),
+            {"tarball": {"url": "https://h.example/a.tgz"}},
+        ),
+        (
+            Source(upload=UploadSource("i", "0" * 64, 7, Secret("canary"))),
+            {"upload": {"sha256": "0" * 64, "size": 7}},
+        ),
+        (Source(inline=InlineSource("FROM canary")), {"inline": {}}),
+    ],
+)
+def test_every_kind_of_source_is_told_without_its_secrets(
+    source: Source, told: dict[str, Any]
+) -> None:
+    build = submitted(replace(REQUEST, source=source))
+    text = payload(build, Notice.QUEUED, 3.0, 1, None)
+    assert json.loads(text)["data"]["source"] == told
+    assert "canary" not in text
 
 
 def test_the_largest_build_is_told_in_less_than_20_kilobytes() -> None:
