@@ -96,7 +96,7 @@ class Archive:
         auth = None
         if source.password is not None:
             auth = (source.username or "", source.password.reveal())
-        return cls(source.url, auth, None, source.sha256, source.strip_components)
+        return cls(source.address, auth, None, source.sha256, source.strip_components)
 
     @classmethod
     def uploaded(cls, source: UploadSource) -> Archive:

@@ -34,6 +34,14 @@ def at(url: str, *login: Any, **options: Any) -> Archive:
     return Archive.at(TarballSource(url, *login, **options))
 
 
+def test_the_query_is_part_of_what_is_asked_for() -> None:
+    address = "https://h.example/a.tgz?signature=a?b"
+    source = TarballSource.at(address)
+    assert (source.url, source.address) == ("https://h.example/a.tgz", address)
+    assert Archive.at(source).url == address
+    assert "signature" not in repr(source)
+
+
 Change = Callable[[tarfile.TarInfo], None]
 
 
