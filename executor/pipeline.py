@@ -422,7 +422,7 @@ def _url(source: Source) -> str | None:
     """Where others find it."""
     if source.git is not None:
         return source.git.url
-    return source.tarball.shown if source.tarball is not None else None
+    return source.tarball.url if source.tarball is not None else None
 
 
 def _hosts(source: Source) -> list[str]:
