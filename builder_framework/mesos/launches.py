@@ -73,6 +73,7 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
         staging_tag=template.staging_tag,
         pinned=launch.build.pinned,
         cache_domain=cache_domain(launch.build, template.cache_sharing),
+        disk=request.resources.disk,
     )
 
 
@@ -87,10 +88,12 @@ def kind(build: Build, template: ExecutorTemplate) -> str | None:
     """Builds of the same kind may share an executor; None: the build has one of its own.
 
     Whoever shares an executor shares its engine, and so its caches. On the agent's engine the
-    executor's container is the sign that its build is alive (`executor.sweep`).
+    executor's container is the sign that its build is alive (`executor.sweep`). What builds write
+    to the disk can only be told apart where they have an engine each.
     """
     asked = build.request
-    if template.idle <= 0 or asked.exclusive or mode_of(build, template) is not EngineMode.NESTED:
+    alone = asked.exclusive or asked.resources.disk > 0
+    if template.idle <= 0 or alone or mode_of(build, template) is not EngineMode.NESTED:
         return None
     return cache_domain(build, template.cache_sharing)
 

@@ -83,6 +83,7 @@ class FakeEngine:
     private: bool = True
     alive: bool = True
     address: str = "unix:///nowhere"
+    data_root: Path | None = None
     failure: str | None = None
     stopped: list[float] = field(default_factory=list)
     protected: list[Secret] = field(default_factory=list)
@@ -761,6 +762,23 @@ def test_the_deadline(bench: Bench) -> None:
     report = bench.run(timeout=2.5)
     assert (report.outcome, report.reason) == (Outcome.FAILED, Reason.TIMEOUT)
     assert report.message == "not done after 2.5 s: stopped while BUILDING"
+
+
+def test_a_build_that_writes_more_than_it_asked_for(bench: Bench, tmp_path: Path) -> None:
+    """What ended it is told, not that it was stopped."""
+    bench.engine.data_root = data_root = tmp_path / "docker"
+    data_root.mkdir()
+
+    def write(token: CancelToken) -> None:
+        (data_root / "layer").write_bytes(bytes(range(256)) * 4096 * 3)
+        block(token)
+
+    bench.build_it = write
+    report = bench.run(disk=2.0)
+    assert (report.outcome, report.reason) == (Outcome.FAILED, Reason.DISK_EXCEEDED)
+    assert report.transient is False
+    assert "wrote 3 MiB" in str(report.message)
+    assert "Failed (disk_exceeded)" in bench.log
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,17 @@ def test_a_build_gets_the_engine_it_asks_for() -> None:
     assert launches.kind(alone, template) is None
 
 
+def test_a_build_with_a_limit_of_its_disk_is_alone_with_its_engine() -> None:
+    """Or nobody could tell who wrote what."""
+    made = launch()
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    assert launches.kind(made.build, template) is not None
+    request = replace(made.build.request, resources=Resources(1.0, 512.0, 300.0))
+    limited = replace(made, build=replace(made.build, request=request))
+    assert launches.kind(limited.build, template) is None
+    assert launches.spec(limited, template).disk == 300.0
+
+
 def test_a_named_network_is_a_user_network() -> None:
     container = task(network="weave")["executor"]["container"]
     assert container["docker"]["network"] == "USER"
