@@ -97,7 +97,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     group: Annotated[str, checked(validate_options.group)] | None = None
 
     dedupe: Literal["off", "running", "finished"] = "off"
-    engine: Literal["nested", "socket"] | None = None
+    engine: Literal["nested", "rootless", "socket"] | None = None
     exclusive: bool = False
 
     @field_validator("source")
@@ -143,6 +143,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
         engines = [engine.value for engine in policy_of(info).engines]
         if value is not None and value not in engines:
             fail(f"the operator allows {' and '.join(engines)} (BUILDER_ENGINES)")
+        if value == "rootless" and (info.data.get("hooks") or info.data.get("tests")):
+            fail("hooks and tests need an engine with networks: nested")
         return value
 
     @field_validator("dedupe")

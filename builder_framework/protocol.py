@@ -89,9 +89,12 @@ class Reason(str, enum.Enum):
 
 
 class EngineMode(str, enum.Enum):
-    """Which Docker engine builds: one of the executor's own, or the agent's through its socket."""
+    """Which Docker engine builds: one of the executor's own, with privilege or without, or the
+    agent's through its socket.
+    """
 
     NESTED = "nested"
+    ROOTLESS = "rootless"
     SOCKET = "socket"
 
 

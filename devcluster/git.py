@@ -164,6 +164,10 @@ class GitServer(Service):
         """Lets a full ref, like a host's ``refs/merge-requests/1/head``, name a commit."""
         self._git(self._path(name), "update-ref", ref, commit)
 
+    def delete_ref(self, name: str, ref: str) -> None:
+        """Takes a full ref away."""
+        self._git(self._path(name), "update-ref", "-d", ref)
+
     def head(self, name: str, ref: str = BRANCH) -> str:
         """The commit that a branch or tag names."""
         commit = self._resolve(self._path(name), ref)

@@ -164,13 +164,21 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 backend.stdin.write(body)
                 backend.stdin.close()
-                self._relay(cast("BinaryIO", backend.stdout))
+                sent = self._relay(cast("BinaryIO", backend.stdout))
+                self.note_sent(target, sent)
             except OSError:  # the client has gone (tests cancel clones); so does the backend
                 backend.kill()
                 self.close_connection = True
 
-    def _relay(self, output: BinaryIO) -> None:
-        """A CGI answer (header lines, empty line, body) as an HTTP answer in chunks."""
+    def note_sent(self, target: Target, size: int) -> None:
+        """In the log: what a clone or a fetch moved."""
+        self.log_message("sent %d bytes of %s", size, target.repository)
+
+    def _relay(self, output: BinaryIO) -> int:
+        """A CGI answer (header lines, empty line, body) as an HTTP answer in chunks.
+
+        Returns the bytes of its body.
+        """
         status, headers = 200, []
         while line := output.readline().strip():
             name, _, value = line.decode("latin-1").partition(":")
@@ -183,9 +191,12 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        sent = 0
         while piece := output.read1(CHUNK):  # type: ignore[attr-defined]
             self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+            sent += len(piece)
         self.wfile.write(b"0\r\n\r\n")
+        return sent
 
     def _body(self) -> Iterator[bytes]:
         """The request's body, whichever way it was sent; decompressed."""

@@ -125,6 +125,7 @@ def options(build: Build) -> list[str]:
     found += [f"--build-context={name}={what}" for name, what in build.contexts.items()]
     found += [f"--add-host={name}:{address}" for name, address in recipe.add_hosts.items()]
     found.append(f"--network={recipe.network.value}")
+    found += ["--allow=network.host"] if recipe.network is RunNetwork.HOST else []
     return [*found, "--", str(build.context)]
 
 

@@ -26,19 +26,25 @@ TIMEOUT = 3.0
 @dataclass(frozen=True)
 class BaseImage:
     """`name`: in full (`docker.io/library/busybox:1.36`). `digest`: what that meant just before the
-    build, which uses exactly that then. `written`: as the Dockerfile has it.
+    build, which uses exactly that then. `pin`: BuildKit's named context for that, the name and what
+    it means.
     """
 
     name: str
-    digest: str | None
-    written: str
+    digest: str | None = None
+    pin: tuple[str, str] | None = None
 
-    @property
-    def pin(self) -> tuple[str, str] | None:
-        """A named context for BuildKit: the name in the FROM, and what it means."""
-        if self.digest is None or "@" in self.written:
-            return None
-        return self.written, f"docker-image://{self.name}@{self.digest}"
+
+def context_name(image: ImageReference) -> str:
+    """The one name by which BuildKit looks for a context in place of an image.
+
+    It leaves out what `docker.io/library/NAME:latest` says beside NAME. Buildx shortens names of
+    its command line, but not those of a bake file, and a context of another name is not used.
+    """
+    name = image.name.removeprefix(f"{validate.DOCKER_HUB}/").removeprefix("library/")
+    if image.registry != validate.DOCKER_HUB:
+        name = image.name
+    return name if image.tag in (None, "latest") else f"{name}:{image.tag}"
 
 
 def look_up(
@@ -57,13 +63,17 @@ def look_up(
     except InvalidValueError:
         return None
     if image.digest is not None:
-        return BaseImage(str(image), image.digest, base.image)
-    digest = None
+        return BaseImage(str(image), image.digest)
+    name = context_name(image)
     mirrored = bool(engine.registry_mirrors) and image.registry == validate.DOCKER_HUB
-    if not mirrored and not base.frontend:
-        auth = logins.get(image.registry)
-        digest = _digest(image, auth, engine.insecure_registries, token)
-    return BaseImage(str(image), digest, base.image)
+    # A context would also take the place of a stage of its name, and its steps would be gone.
+    if mirrored or base.frontend or name in base.stages:
+        return BaseImage(str(image))
+    auth = logins.get(image.registry)
+    digest = _digest(image, auth, engine.insecure_registries, token)
+    if digest is None:
+        return BaseImage(str(image))
+    return BaseImage(str(image), digest, (name, f"docker-image://{image.name}@{digest}"))
 
 
 def _digest(

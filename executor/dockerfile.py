@@ -15,6 +15,13 @@ _DIRECTIVE = re.compile(r"#[ \t]*(?P<name>[A-Za-z][A-Za-z0-9]*)[ \t]*=[ \t]*(?P<
 _HEREDOC = re.compile(
     r"\d*<<(?P<tabs>-?)(?P<quote>[\"']?)(?P<word>[A-Za-z_][A-Za-z0-9_]*)(?P=quote)"
 )
+_OTHER_HEREDOC = re.compile(r"[\[\d]*<<-?[^<]")
+# A shell's word: quotes and escapes belong to it.
+_WORD = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+""")
+# Docker's own, of a version that knows named contexts.
+_FRONTEND = re.compile(
+    r"(?:docker\.io/)?docker/dockerfile(?::(?:latest|1|1\.(?:[4-9]|\d\d)(?:\.\d+)?)(?:-labs)?)?"
+)
 _TAKES_HEREDOCS = frozenset({"RUN", "COPY", "ADD"})
 _STAGE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(
@@ -27,12 +34,13 @@ SCRATCH = "scratch"
 
 @dataclass(frozen=True)
 class Base:
-    """`image`: as the FROM says it, with its variables filled in. `frontend`: the Dockerfile names
-    one of its own (`# syntax=`), which may know less than the engine's.
+    """`image`: as the FROM says it, with its variables filled in. `frontend`: there is one of its
+    own (`# syntax=`), which may know less than the engine's. `stages`: the names of all of them.
     """
 
     image: str
     frontend: bool
+    stages: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,11 @@ def base_of(text: str, target: str | None, arguments: Mapping[str, str]) -> Base
         image = _follow(stages, target)
     except _UncertainError:
         return None
-    return None if image is None else Base(image, "syntax" in directives)
+    if image is None:
+        return None
+    frontend = arguments.get("BUILDKIT_SYNTAX") or directives.get("syntax")
+    foreign = frontend is not None and not _FRONTEND.fullmatch(frontend)
+    return Base(image, foreign, frozenset(stage.name for stage in stages if stage.name))
 
 
 def _directives(text: str) -> tuple[dict[str, str], int]:
@@ -94,18 +106,24 @@ def _instructions(text: str, escape: str) -> Iterator[tuple[str, str]]:
                     line = ""
                     break
                 line = following.strip()
-        word, _, rest = (joined + line).strip().partition(" ")
-        word = word.upper()
-        yield word, rest.strip()
+        word, rest = _split(joined + line)
+        yield word, rest
+        while word == "ONBUILD":
+            word, rest = _split(rest)
         if word in _TAKES_HEREDOCS:
             _skip_heredocs(rest, lines)
 
 
+def _split(instruction: str) -> tuple[str, str]:
+    word, *rest = instruction.split(maxsplit=1) or [""]
+    return word.upper(), rest[0].strip() if rest else ""
+
+
 def _skip_heredocs(rest: str, lines: Iterator[str]) -> None:
-    for each in rest.split():
+    for each in _WORD.findall(rest):
         match = _HEREDOC.fullmatch(each)
         if match is None:
-            if "<<" in each and "<<<" not in each:
+            if _OTHER_HEREDOC.match(each):
                 raise _UncertainError
             continue
         for line in lines:

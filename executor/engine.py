@@ -15,7 +15,7 @@ from typing import Protocol
 
 from builder_framework.protocol import EngineMode, EngineSpec, Reason
 from builder_framework.redact import Secret
-from executor import caches, dns, host, process, sweep
+from executor import caches, dns, host, process, rootless, sweep
 from executor.caches import COLD, CacheKey, Lease
 from executor.cancel import CancelToken
 from executor.disk import DiskWatch
@@ -158,7 +158,8 @@ class NestedEngine:
         self._root = root
         self._lease: Lease | None = None
         self._needles: set[bytes] = set()
-        self._run_dir = run_dir
+        self._rootless = spec.mode is EngineMode.ROOTLESS
+        self._run_dir = run_dir = rootless.RUN_DIR if self._rootless else run_dir
         self._socket = run_dir / "docker.sock"
         self._log = sandbox / "dockerd.log"
         self._reach = tuple(reach)
@@ -269,13 +270,17 @@ class NestedEngine:
     def _run(self, lease: Lease) -> None:
         """From dockerd's start to its end."""
         self._change(note="Starting the Docker engine")
-        host.prepare_cgroups()
+        if self._rootless:
+            rootless.prepare(lease.data_root)
+        else:
+            host.prepare_cgroups()
         self._run_dir.mkdir(parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)  # of one that was killed
         taken = [*host.routed_networks(), *host.nameservers(), *host.addresses(self._reach)]
         settings = self._run_dir / "daemon.json"
         self._bridge = host.bridge_address(taken)
-        upstream = dns.loopback_server()
+        # Without a network of its own it reaches what the executor does.
+        upstream = None if self._rootless else dns.loopback_server()
         host.write_daemon_json(settings, self._spec, self._bridge, upstream is not None)
         with contextlib.ExitStack() as stack:
             if upstream is not None:
@@ -284,22 +289,24 @@ class NestedEngine:
 
     def _serve(self, lease: Lease, settings: Path) -> None:
         began = time.monotonic()
+        command = [
+            "dockerd",
+            f"--config-file={settings}",
+            f"--data-root={lease.data_root}",
+            f"--exec-root={self._run_dir / 'exec'}",
+            f"--pidfile={self._run_dir / 'docker.pid'}",
+            f"--host={self.address}",
+        ]
         with self._log.open("ab") as log:
             dockerd = self._process = process.start(
-                [
-                    "dockerd",
-                    f"--config-file={settings}",
-                    f"--data-root={lease.data_root}",
-                    f"--exec-root={self._run_dir / 'exec'}",
-                    f"--pidfile={self._run_dir / 'docker.pid'}",
-                    f"--host={self.address}",
-                ],
+                rootless.command(command) if self._rootless else command,
                 env={
                     "PATH": os.environ.get("PATH", os.defpath),
                     "HOME": str(self._run_dir),
                     "BUILDKIT_STEP_LOG_MAX_SIZE": str(STEP_LOG),
                     "BUILDKIT_STEP_LOG_MAX_SPEED": "-1",
                     **network_settings(),
+                    **(rootless.environment() if self._rootless else {}),
                 },
                 stdout=log,
                 stderr=subprocess.STDOUT,

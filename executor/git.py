@@ -14,7 +14,7 @@ from executor.failure import BuildFailure
 from executor.git_command import GitRunner
 from executor.git_repository import History, Repository
 from executor.log import BuildLog
-from executor.mirrors import USELESS, Mirrors
+from executor.mirrors import DOUBTFUL, Mirrors
 from executor.retry import Retries
 from executor.submodules import Submodule
 from executor.workspace import Workspace
@@ -67,15 +67,23 @@ class Git:
         """
         if self._mirrors is None:
             return self._check_out(found)
+        mirrors = self._mirrors
         try:
             return self._check_out(found)
-        except BuildFailure as failure:
-            if failure.reason not in USELESS or not self._mirrors.used:
+        except (BuildFailure, OSError) as error:
+            doubtful = isinstance(error, OSError) or error.reason in DOUBTFUL
+            if not doubtful or not mirrors.used:
                 raise
-            self._log.line("The mirror on this agent is of no use: fetching everything")
-            self._mirrors.discard()
+            self._log.line(f"{error}\nOnce more, without the mirror on this agent")
+            done = self._once_more(found)
+            # It was the mirror: nothing else is different.
+            mirrors.discard()
+            return done
         finally:
-            self._mirrors.release()
+            mirrors.release()
+
+    def _once_more(self, found: Callable[[str], None]) -> Checkout:
+        """From the server alone."""
         self._mirrors = None
         self._pointers = self._submodules = 0
         shutil.rmtree(self._workspace.checkout)

@@ -94,6 +94,8 @@ class Repository:
             else:
                 self._fetch_all(self.tree)
             found = self._parse(self.tree, sha)
+            if found is not None and self._mirror is not None and not self._mirror.leads_to(found):
+                found = None
         if found is None:
             raise BuildFailure(Reason.GIT_REF_NOT_FOUND, f"the repository has no commit {sha!r}")
         return found

@@ -9,7 +9,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder_framework.protocol import EngineSpec
+from builder_framework.protocol import EngineMode, EngineSpec
+from executor import rootless
 
 CAP_SYS_RESOURCE = 24
 """linux/capability.h"""
@@ -139,7 +140,7 @@ def _limit_builds(root: Path) -> None:
 def daemon_settings(spec: EngineSpec, bridge: str, relayed: bool = False) -> dict[str, object]:
     """The content of daemon.json. `relayed`: names are answered at the bridge (`executor.dns`)."""
     settings: dict[str, object] = {
-        "bip": bridge,
+        **(rootless.settings() if spec.mode is EngineMode.ROOTLESS else {"bip": bridge}),
         "builder": {
             "gc": {"enabled": True, "defaultKeepStorage": f"{spec.cache_keep_mb}MiB"},
             # Their output, as it was printed, would stay for two days.
@@ -154,7 +155,7 @@ def daemon_settings(spec: EngineSpec, bridge: str, relayed: bool = False) -> dic
     servers = [bridge.partition("/")[0]] if relayed and not spec.dns.servers else spec.dns.servers
     told = {"dns": servers, "dns-search": spec.dns.search, "dns-opts": spec.dns.options}
     settings |= {name: list(values) for name, values in told.items() if values}
-    wrapper = runtime_wrapper()
+    wrapper = runtime_wrapper() if spec.mode is EngineMode.NESTED else None
     if wrapper is not None:
         settings |= {
             "default-runtime": "without-sys-resource",

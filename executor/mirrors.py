@@ -39,9 +39,11 @@ not here yet."""
 
 _TICK = 0.1
 _REF = "refs/builder"
+_KINDS = ("heads", "tags")
 
-USELESS = frozenset({Reason.GIT_FAILED})
-"""Failures that may be the mirror's; the others are the server's."""
+DOUBTFUL = frozenset({Reason.GIT_FAILED, Reason.GIT_LFS_FAILED, Reason.DISK_FULL})
+"""Failures that may be the mirror's; the others are the server's. What git says while git-lfs fills
+in files counts as git-lfs'."""
 
 
 @dataclass
@@ -71,9 +73,15 @@ class Mirror:
         return found.strip()
 
     def fetch_all(self) -> None:
-        """Bring every branch and tag with all their history."""
+        """Bring every branch and tag with all their history, and forget those that are gone."""
         self._prepare()
-        self._fetch(EVERYTHING, *(f"+refs/{kind}/*:{_REF}/{kind}/*" for kind in ("heads", "tags")))
+        everything = (*EVERYTHING, "--prune")
+        self._fetch(everything, *(f"+refs/{kind}/*:{_REF}/{kind}/*" for kind in _KINDS))
+
+    def leads_to(self, commit: str) -> bool:
+        """Whether the server's branches or tags do, as of `fetch_all`; being here says nothing."""
+        words = ("for-each-ref", "--count=1", f"--contains={commit}")
+        return bool(self._git(*words, *(f"{_REF}/{kind}" for kind in _KINDS)).strip())
 
     def lend(self, git_dir: Path) -> None:
         """Let a repository without objects of its own use these, while the lock is ours."""
@@ -84,11 +92,16 @@ class Mirror:
     def discard(self) -> None:
         """It is of no use: the next one begins anew."""
         logger.warning("the mirror %s was of no use: removing it", self.folder.name)
+        self._remove()
+
+    def _remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # it is gone, or no directory
+            self.path.unlink()
 
     def _prepare(self) -> None:
         if not (self.path / "objects").is_dir() or self._size() > MAX_KIB:
-            shutil.rmtree(self.path, ignore_errors=True)
+            self._remove()
             self.path.mkdir(parents=True, mode=0o700)
             self._git("init", "--quiet", "--bare", "--template=")
         for left in self.path.glob("*.lock"):  # of a fetch that was killed

@@ -20,7 +20,7 @@ from builder_framework.protocol import (
     Reason,
     Report,
 )
-from builder_framework.recipe import Recipe, Source
+from builder_framework.recipe import Recipe, RunNetwork, Source
 from builder_framework.validate import ImageReference
 from executor import base_image, caches, labels
 from executor.bake import Build
@@ -151,7 +151,11 @@ class Pipeline:
 
     @contextlib.contextmanager
     def _engine(self, plan: Plan, reach: Iterable[str]) -> Iterator[Engine]:
-        with self.engines.use(self.spec.engine, plan.cache, reach) as engine:
+        key = plan.cache
+        if self.spec.engine.mode is EngineMode.ROOTLESS:
+            # Its files are another user's.
+            key = replace(key, domain=f"{key.domain}-rootless")
+        with self.engines.use(self.spec.engine, key, reach) as engine:
             engine.protect(self.spec.secrets())
             limit = int(self.spec.disk * 1024 * 1024)
             watched = self._watched = WatchedBuild(self.token, self.workspace.root, limit)
@@ -237,7 +241,7 @@ class Pipeline:
 
     def _mirrors(self, plan: Plan) -> Path | None:
         """The agent's engine has a cache of its own, and this container none."""
-        if self.spec.engine.mode is not EngineMode.NESTED or not self.caches.is_dir():
+        if self.spec.engine.mode is EngineMode.SOCKET or not self.caches.is_dir():
             return None
         return self.caches / plan.cache.domain / "git"
 
@@ -284,6 +288,13 @@ class Pipeline:
         return to
 
     def _extras(self, plan: Plan, checkout: Checkout, engine: Engine) -> Extras:
+        if self.spec.engine.mode is EngineMode.ROOTLESS and (
+            plan.recipe.hooks or plan.recipe.tests
+        ):
+            raise BuildFailure(
+                Reason.INVALID_SPEC,
+                "hooks and tests need an engine with networks: choose the engine `nested`",
+            )
         return make_extras(
             plan,
             checkout,
@@ -298,6 +309,8 @@ class Pipeline:
 
     def _what_to_build(self, plan: Plan, checkout: Checkout) -> Build:
         recipe, output, space = plan.recipe, self.spec.output, self.workspace
+        if self.spec.engine.mode is EngineMode.ROOTLESS and recipe.network is RunNetwork.DEFAULT:
+            recipe = replace(recipe, network=RunNetwork.HOST)
         context = context_dir(space.checkout, recipe.context)
         file = dockerfile(space.checkout, context, recipe.dockerfile)
         base = self._base_image(file, recipe) if output.standard_labels else None

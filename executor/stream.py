@@ -34,9 +34,10 @@ _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORE
 _INSTRUCTION = re.compile(r"\[(?:\S+ )?\d+/\d+\] |https?://|git@")
 _CACHE = re.compile(r"(?:importing cache manifest from|exporting cache to) ")
 _BASE = re.compile(r"\[(?:\S+ )*\d+/\d+\] FROM ")
-# A FROM, a COPY --from, or the frontend that a `# syntax=` names.
+# A FROM, a COPY --from, a base that was pinned, or the frontend that a `# syntax=` names.
 _FROM = re.compile(
-    r"(?:\[[^\]]*\] )?FROM |\[internal\] load metadata for |resolve image config for "
+    r"\[context [^\]]+\] |(?:\[[^\]]*\] )?FROM |\[internal\] load metadata for |"
+    r"resolve image config for "
 )
 _BASE_IMAGE = re.compile(
     r"failed to resolve source metadata|failed to load metadata|pull access denied",

@@ -96,7 +96,7 @@ _VALUES = {
     "supersede": click.option(
         "--supersede", metavar="queued|running", help="Older builds of the group end."
     ),
-    "engine": click.option("--engine", metavar="nested|socket"),
+    "engine": click.option("--engine", metavar="nested|rootless|socket"),
     "dedupe": click.option(
         "--dedupe", metavar="running|finished", help="Another build of the same may do."
     ),

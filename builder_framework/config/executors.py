@@ -51,10 +51,13 @@ class ExecutorSettings(FrameworkSettings):
     slots_per_agent: int = Field(8, ge=1, le=1000, description="Builds per agent at most.")
     engine: EngineMode = Field(
         EngineMode.NESTED,
-        description="`nested`: an engine of its own in the executor. `socket`: the agent's.",
+        description="`nested`: an engine of its own in the executor. `rootless`: the same without "
+        "privilege. `socket`: the agent's ([what they protect](security.md#engines)).",
     )
     engines: Annotated[tuple[EngineMode, ...], BeforeValidator(comma_separated)] = Field(
-        (), description="Which other engines requests may ask for (`engine`): `nested`, `socket`."
+        (),
+        description="Which other engines requests may ask for (`engine`): `nested`, `rootless`, "
+        "`socket`.",
     )
     docker_socket: str = Field(
         "/var/run/docker.sock", description="The agent's engine, for `engine = socket`."

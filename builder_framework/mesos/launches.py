@@ -23,6 +23,12 @@ CACHES = "/var/lib/builder"
 CHECKPOINTS = "/mnt/mesos/checkpoints"
 """Where the executor expects the agent's checkpoints, when it may have them."""
 
+_UNCONFINED = [
+    {"key": "security-opt", "value": f"{what}=unconfined"}
+    for what in ("seccomp", "apparmor", "systempaths")
+]
+"""Without these nobody but a privileged container makes namespaces and mounts /proc in them."""
+
 ExecutorInfo = Any
 """The message of this name as pymesos takes it; to others, something to keep."""
 
@@ -91,11 +97,11 @@ def kind(build: Build, template: ExecutorTemplate) -> str | None:
     executor's container is the sign that its build is alive (`executor.sweep`). What builds write
     to the disk can only be told apart where they have an engine each.
     """
-    asked = build.request
-    alone = asked.exclusive or asked.resources.disk > 0
-    if template.idle <= 0 or alone or mode_of(build, template) is not EngineMode.NESTED:
+    mode = mode_of(build, template)
+    alone = build.request.exclusive or build.request.resources.disk > 0
+    if template.idle <= 0 or alone or mode is EngineMode.SOCKET:
         return None
-    return cache_domain(build, template.cache_sharing)
+    return f"{mode.value} {cache_domain(build, template.cache_sharing)}"
 
 
 def mode_of(build: Build, template: ExecutorTemplate) -> EngineMode:
@@ -132,6 +138,7 @@ def executor_info(
     `checkpoints`: the agent's `WORK_DIR/meta`, mounted for the executor's `checkpoint` module.
     """
     placement = launch.attempt.placement
+    mode = mode_of(launch.build, template)
     shared = kind(launch.build, template) is not None
     executor = Dict()
     executor.type = "CUSTOM"
@@ -150,17 +157,18 @@ def executor_info(
     executor.shutdown_grace_period.nanoseconds = _nanoseconds(template.grace_period + 5)
     executor.container.type = "DOCKER"
     executor.container.docker.image = template.image
-    executor.container.docker.privileged = True
+    executor.container.docker.privileged = mode is not EngineMode.ROOTLESS
     executor.container.docker.force_pull_image = template.force_pull
     if template.network in ("BRIDGE", "HOST"):
         executor.container.docker.network = template.network
     else:
         executor.container.docker.network = "USER"
         executor.container.network_infos = [{"name": template.network}]
-    mode = mode_of(launch.build, template)
     executor.container.docker.parameters = _parameters(launch, template, shared=shared)
+    if mode is EngineMode.ROOTLESS:
+        executor.container.docker.parameters += _UNCONFINED
     executor.container.volumes = []
-    if template.volume_options and template.cache_path is None and mode is EngineMode.NESTED:
+    if template.volume_options and template.cache_path is None and mode is not EngineMode.SOCKET:
         executor.container.docker.parameters.append(_mount(placement, template))
     else:
         executor.container.volumes.append(_volume(placement, template, mode))

@@ -26,6 +26,9 @@ def test_base_image_by_name_and_digest(golden: Golden) -> None:
     for told in (image.config["config"]["Labels"], image.manifest["annotations"]):
         assert (told[NAME], told[DIGEST]) == (base, digest)
     assert image.files["made"] == b"made\n"
+    # BuildKit took what the registry was asked for, and did not ask for the tag itself.
+    assert f"[context {name if tag == 'latest' else base}]" in golden.log()
+    assert f"load metadata for {base}" not in golden.log()
     golden.make(url, "2", build_args={"TAG": tag})
     assert golden.build["result"]["steps"]["cached"] == golden.build["result"]["steps"]["total"]
 

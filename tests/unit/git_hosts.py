@@ -107,7 +107,11 @@ class Result:
 
 
 def check_out(
-    tmp_path: Path, source: GitSource, protocols: tuple[str, ...] = PROTOCOLS, tries: int = 1
+    tmp_path: Path,
+    source: GitSource,
+    protocols: tuple[str, ...] = PROTOCOLS,
+    tries: int = 1,
+    mirrors: Path | None = None,
 ) -> Result:
     """What the executor makes of a source. The log is in `tmp_path`, also when it fails."""
     log = BuildLog(tmp_path / "build.log", [s for s in source.secrets() if s is not None])
@@ -116,7 +120,8 @@ def check_out(
             token = CancelToken()
             retries = Retries(token, log.line, Backoff(0.01, 0.01), tries=tries)
             heard: list[str] = []
-            done = Git(source, protocols, space, log, token, retries).check_out(heard.append)
+            git = Git(source, protocols, space, log, token, retries, mirrors)
+            done = git.check_out(heard.append)
             tree = space.checkout
             config = tree / ".git" / "config"
             return Result(

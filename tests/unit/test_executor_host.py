@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder_framework.protocol import EngineSpec
+from builder_framework.protocol import EngineMode, EngineSpec
 from executor import host
 
 ROUTES = """\
@@ -116,3 +116,9 @@ def test_builds_leave_processes_to_the_executor(
     host.prepare_cgroups(tmp_path)
     child = directory / "docker" / "pids.max"
     assert (child.read_text() if child.exists() else None) == left
+
+
+def test_an_engine_without_privilege_makes_no_networks() -> None:
+    settings = host.daemon_settings(EngineSpec(EngineMode.ROOTLESS), "172.17.0.1/16")
+    assert (settings["bridge"], settings["iptables"]) == ("none", False)
+    assert not {"bip", "runtimes"} & set(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -14,8 +15,14 @@ import pytest
 from builder_framework.protocol import Reason
 from builder_framework.recipe import GitSource
 from builder_framework.redact import Secret
-from executor import caches, mirrors
+from devcluster import lfs
+from devcluster.config import Credentials
+from devcluster.git import LfsFile
+from executor import caches, git_command, mirrors
 from executor.failure import BuildFailure
+from executor.mirrors import Mirror
+from tests.unit.git_hosts import Host
+from tests.unit.git_hosts import check_out as lfs_check_out
 from tests.unit.test_executor_git import (
     PASSWORD,
     USER,
@@ -116,6 +123,49 @@ def test_what_the_server_has_no_more_is_not_there(tmp_path: Path, root: Path, wo
     assert caught.value.reason is Reason.GIT_REF_NOT_FOUND
 
 
+def test_a_server_that_hands_out_no_single_commits(
+    tmp_path: Path, root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As protocol 0 does: a commit counts if a branch or tag leads to it now."""
+    monkeypatch.setattr(git_command, "_CONFIG", (*git_command._CONFIG, "protocol.version=0"))
+    old = push(work, "file", b"old")
+    removed = push(work, "file", b"a password")
+    for wanted in (old, removed, old):
+        assert fetch(tmp_path, root, wanted).checkout.commit == wanted
+    git(work, "reset", "--quiet", "--hard", old)
+    push(work, "file", b"other")
+    for _ in range(2):
+        assert fetch(tmp_path, root, old).checkout.commit == old
+        with pytest.raises(BuildFailure) as caught:
+            fetch(tmp_path, root, removed)
+        assert caught.value.reason is Reason.GIT_REF_NOT_FOUND
+
+
+@pytest.mark.parametrize("still_there", [False, True])
+def test_a_commits_id_is_worth_nothing_once_the_server_does_not_have_it(
+    tmp_path: Path, root: Path, work: Path, still_there: bool
+) -> None:
+    """What a push was to remove stays removed, though the mirror has it."""
+    first = push(work, "file", b"first")
+    removed = push(work, "file", b"a password")
+    fetch(tmp_path, root, removed)
+    fetch(tmp_path, root)
+    git(work, "reset", "--quiet", "--hard", first)
+    push(work, "file", b"other")
+    origin = tmp_path / "origin.git"
+    if still_there:
+        git(origin, "branch", "keeps-it", removed)
+    git(origin, "reflog", "expire", "--expire=now", "--all")
+    git(origin, "gc", "--quiet", "--prune=now")
+    if still_there:
+        assert fetch(tmp_path, root, removed).checkout.commit == removed
+        return
+    for _ in range(2):
+        with pytest.raises(BuildFailure) as caught:
+            fetch(tmp_path, root, removed)
+        assert caught.value.reason is Reason.GIT_REF_NOT_FOUND
+
+
 def test_who_may_not_see_it_does_not_get_it_from_the_mirror(
     tmp_path: Path, server: str, repository: Repository, root: Path
 ) -> None:
@@ -158,6 +208,68 @@ def test_a_broken_mirror_heals_itself(tmp_path: Path, root: Path, work: Path, da
         assert result.checkout.commit == commit
         assert {"large", "small"} <= set(result.files)
     assert came(results[-1])[-1][0] == 0, "it is of use again"
+
+
+@pytest.mark.parametrize("damage", ["garbled", "truncated"])
+def test_a_broken_mirror_is_told_from_broken_lfs(tmp_path: Path, root: Path, damage: str) -> None:
+    """git writes the files while git-lfs is its filter: what fails then may be the mirror."""
+    content = os.urandom(500_000)
+    with Host(tmp_path / "host", Credentials(USER, PASSWORD)).serving() as host:
+        host.create("app", {"large.bin": LfsFile(b"large"), "big.bin": content})
+        source = GitSource(host.url("app"), "main", lfs=True)
+        lfs_check_out(tmp_path, source, mirrors=root)
+        for path in root.rglob("objects/*/*"):
+            if path.is_file() and path.stat().st_size > len(content) // 2:
+                path.chmod(0o600)
+                half = path.read_bytes()[: path.stat().st_size // 2]
+                path.write_bytes(half + bytes(len(half)) * (damage == "garbled"))
+        (tmp_path / "build.log").unlink()
+        result = lfs_check_out(tmp_path, source, mirrors=root)
+        assert (result.files["large.bin"], result.files["big.bin"]) == (b"large", content)
+        assert "Once more" in result.log
+        (tmp_path / "build.log").unlink()
+        assert "Once more" not in lfs_check_out(tmp_path, source, mirrors=root).log
+
+
+def test_a_mirror_that_cannot_be_made_is_done_without(
+    tmp_path: Path, root: Path, work: Path
+) -> None:
+    """Whatever the file system says."""
+    commit = push(work, "file", b"first")
+    fetch(tmp_path, root)
+    (mirror,) = root.glob("*/objects.git")
+    shutil.rmtree(mirror)
+    mirror.write_text("a file")
+    assert fetch(tmp_path, root).checkout.commit == commit
+    shutil.rmtree(root)
+    root.write_text("a file")
+    assert fetch(tmp_path, root).checkout.commit == commit
+
+
+def test_a_full_volume_fails_no_clone(
+    tmp_path: Path, root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = push(work, "file", b"first")
+
+    def full(self: Mirror) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Mirror, "_prepare", full)
+    assert fetch(tmp_path, root).checkout.commit == commit
+
+
+def test_a_servers_failure_costs_no_mirror(tmp_path: Path, root: Path) -> None:
+    """An object of Git LFS that the server does not have."""
+    with Host(tmp_path / "host", Credentials(USER, PASSWORD)).serving() as host:
+        host.create("app", {"large.bin": LfsFile(b"large"), "a.txt": "1"})
+        source = GitSource(host.url("app"), "main", lfs=True)
+        lfs_check_out(tmp_path, source, mirrors=root)
+        before = sorted(root.rglob("*"))
+        shutil.rmtree(lfs.directory(host.path("app")))
+        with pytest.raises(BuildFailure) as caught:
+            lfs_check_out(tmp_path, source, mirrors=root)
+        assert caught.value.reason is Reason.GIT_LFS_FAILED
+        assert sorted(root.rglob("*")) == before
 
 
 def test_builds_at_once_share_it(tmp_path: Path, root: Path, work: Path) -> None:

@@ -818,7 +818,7 @@ def test_an_image_that_the_engine_may_have_is_not_pinned(
 ) -> None:
     """BuildKit takes that one first, unless it is told to pull."""
     name = "registry.example:5000/base:1"
-    known = BaseImage(name, DIGEST, name)
+    known = BaseImage(name, DIGEST, (name, f"docker-image://registry.example:5000/base@{DIGEST}"))
     monkeypatch.setattr(base_image, "look_up", lambda *_: known)
     (bench.tmp_path / "repository" / "Dockerfile").write_text(f"FROM {name}\n")
     git = ["git", "-C", str(bench.tmp_path / "repository"), "-c", "user.name=T"]

@@ -355,6 +355,16 @@ def test_a_refused_password_is_told_as_that(error: str, registries: list[str], r
     assert refused_login(build_failure(state, 1), registries).reason.value == reason
 
 
+@pytest.mark.parametrize("what", ["load metadata for ", ""])
+def test_a_pinned_base_image_that_fails_is_told_as_a_base_image(what: str) -> None:
+    """It is a context then, and may be there in a moment all the same."""
+    pinned = f"r.example/x@sha256:{'a' * 64}"
+    error = f"unexpected status from GET request to http://r.example/v2/{pinned}: 503"
+    state = folded(f"#5 [context r.example/x] {what}{pinned}\n#5 ERROR: {error}\n")
+    failure = build_failure(state, 1)
+    assert (failure.reason.value, failure.transient) == ("base_image_failed", True)
+
+
 PUSHED = "sha256:" + "a" * 64
 
 

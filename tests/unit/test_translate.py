@@ -330,6 +330,24 @@ def test_a_build_with_a_limit_of_its_disk_is_alone_with_its_engine() -> None:
     assert launches.spec(limited, template).disk == 300.0
 
 
+def test_an_engine_without_privilege() -> None:
+    """Its container has a cache, and may make namespaces; nothing else of a privileged one."""
+    container = task(engine=EngineSpec(EngineMode.ROOTLESS))["executor"]["container"]
+    assert container["docker"]["privileged"] is False
+    told = [(item["key"], item["value"]) for item in container["docker"]["parameters"]]
+    assert [value for key, value in told if key == "security-opt"] == [
+        "seccomp=unconfined",
+        "apparmor=unconfined",
+        "systempaths=unconfined",
+    ]
+    (volume,) = container["volumes"]
+    assert volume["container_path"] == "/var/lib/builder"
+    made = launch().build
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    asked = replace(made, request=replace(made.request, engine=EngineMode.ROOTLESS))
+    assert launches.kind(asked, template) not in (None, launches.kind(made, template))
+
+
 def test_a_named_network_is_a_user_network() -> None:
     container = task(network="weave")["executor"]["container"]
     assert container["docker"]["network"] == "USER"
