@@ -98,6 +98,13 @@ class EngineMode(str, enum.Enum):
     SOCKET = "socket"
 
 
+class CacheUse(str, enum.Enum):
+    """Whether a build has the caches of its trust domain, or begins cold and leaves nothing."""
+
+    SHARED = "shared"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class Dns:
     """How names are resolved, as Docker's options `dns`, `dns-search` and `dns-option` say it;
@@ -165,6 +172,7 @@ class BuildSpec:
     pinned: str | None = None
     cache_domain: str = "all"
     disk: float = 0.0
+    cache: CacheUse = CacheUse.SHARED
     version: int = VERSION
 
     def secrets(self) -> tuple[Secret, ...]:

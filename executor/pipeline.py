@@ -241,7 +241,8 @@ class Pipeline:
 
     def _mirrors(self, plan: Plan) -> Path | None:
         """The agent's engine has a cache of its own, and this container none."""
-        if self.spec.engine.mode is EngineMode.SOCKET or not self.caches.is_dir():
+        kept = plan.cache.lasting and self.spec.engine.mode is not EngineMode.SOCKET
+        if not kept or not self.caches.is_dir():
             return None
         return self.caches / plan.cache.domain / "git"
 
