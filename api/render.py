@@ -111,6 +111,7 @@ def request(asked: BuildRequest) -> Json:
         "dedupe": asked.dedupe.value,
         "engine": asked.engine.value if asked.engine else None,
         "exclusive": asked.exclusive,
+        "cache": asked.cache.value,
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 

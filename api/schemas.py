@@ -54,7 +54,7 @@ from builder_framework.domain import endpoints
 from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
-from builder_framework.protocol import EngineMode
+from builder_framework.protocol import CacheUse, EngineMode
 from builder_framework.recipe import Source, UploadSource
 from builder_framework.redact import Secret
 
@@ -99,6 +99,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     dedupe: Literal["off", "running", "finished"] = "off"
     engine: Literal["nested", "rootless", "socket"] | None = None
     exclusive: bool = False
+    cache: Literal["shared", "none"] = "shared"
 
     @field_validator("source")
     @classmethod
@@ -147,6 +148,19 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             fail("hooks and tests need an engine with networks: nested")
         return value
 
+    @field_validator("cache")
+    @classmethod
+    def _nowhere_else(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none":
+            return value
+        told = info.data
+        if "socket" in (told.get("engine") or policy_of(info).engines[0]):
+            fail("the agent's own engine (socket) has one cache for all: choose another engine")
+        for name in ("cache_from", "cache_to", "registry_cache"):
+            if told.get(name):
+                fail(f"none means that there is none in a registry either: leave {name} out")
+        return value
+
     @field_validator("dedupe")
     @classmethod
     def _of_something_fixed(cls, value: str, info: ValidationInfo) -> str:
@@ -172,7 +186,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
                 _or(asked.mem, default.mem),
                 _or(asked.disk, default.disk),
             ),
-            recipe=self.to_recipe(policy),
+            recipe=self.to_recipe(policy, cached=self.cache != "none"),
             output=self.to_output(),
             registry_auth=self.registry_auth.to_auth() if self.registry_auth else None,
             registries=tuple(login.to_login() for login in self.registries),
@@ -186,6 +200,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             dedupe=Dedupe(self.dedupe),
             engine=EngineMode(self.engine) if self.engine else None,
             exclusive=self.exclusive,
+            cache=CacheUse(self.cache),
         )
 
     def fingerprint(self, owner: str) -> str:

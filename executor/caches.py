@@ -4,6 +4,7 @@
                              state     `ending` while its holder's engine stops
                              sources   what was built here, the newest first
                              docker/   the engine's data root
+    ROOT/none/engines/N/     the same of a build without a cache, gone with its engine
     ROOT/DOMAIN/git/URL-HASH/          see `executor.mirrors`
 
 Nothing of a domain is ever seen by another. A directory has one engine at a time, and a free one
@@ -19,8 +20,9 @@ import logging
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -54,13 +56,19 @@ _CLOCK = 2.0
 
 @dataclass(frozen=True)
 class CacheKey:
-    """Whose cache: `domain` is a file name, `source` says what is built."""
+    """Whose cache: `domain` is a file name, `source` says what is built. `lasting`: whether
+    anything was there before, or stays.
+    """
 
     domain: str
     source: str
+    lasting: bool = True
 
 
-COLD = CacheKey("none", "")
+NOBODY = "none"
+"""The domain of builds without a cache; others are 16 characters long."""
+
+COLD = CacheKey(NOBODY, "", lasting=False)
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class Lease:
     folder: Path
     lock: IO[str]
     since: float
+    lasting: bool = True
 
     @property
     def data_root(self) -> Path:
@@ -102,8 +111,10 @@ class Lease:
             (self.folder / "state").write_text("ending")
 
     def release(self) -> None:
-        """Let others have it."""
-        self.lock.close()
+        """Let others have it, or nobody."""
+        with contextlib.closing(self.lock):
+            if not self.lasting:
+                shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Lease | None:
@@ -115,6 +126,8 @@ def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Leas
     home.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + ENDING_PATIENCE
     while go_on():
+        if not key.lasting:
+            return _new(home)
         folders = _by_warmth(home, key.source)
         for folder in folders:
             lease = _try(folder)
@@ -149,6 +162,20 @@ def make_room(root: Path = ROOT, low: float = LOW_DISK) -> list[Path]:
             shutil.rmtree(folder, ignore_errors=True)
         gone.append(folder)
     return gone
+
+
+def _new(home: Path) -> Lease:
+    """A directory that goes with its lease, as do those whose holders were killed."""
+    for folder in home.iterdir():
+        left = _try(folder)
+        if left is not None:
+            replace(left, lasting=False).release()
+    while True:
+        folder = home / uuid.uuid4().hex
+        folder.mkdir()
+        lease = _try(folder)
+        if lease is not None:  # or somebody else has just cleared it away
+            return replace(lease, lasting=False)
 
 
 def _is_full(root: Path, low: float) -> bool:

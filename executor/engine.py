@@ -18,6 +18,7 @@ from builder_framework.redact import Secret
 from executor import caches, dns, host, process, rootless, sweep
 from executor.caches import COLD, CacheKey, Lease
 from executor.cancel import CancelToken
+from executor.disk import DiskWatch
 from executor.failure import BuildFailure
 from executor.surroundings import network_settings
 
@@ -57,6 +58,11 @@ class Engine(Protocol):
         """Whether it is ours to end."""
         ...
 
+    @property
+    def data_root(self) -> Path | None:
+        """Where it writes, once it may; None for one that is not ours."""
+        ...
+
     def wait_ready(self, token: CancelToken, say: Callable[[str], None]) -> float:
         """Wait until it answers. Returns the seconds its start took (0: it ran already).
 
@@ -73,7 +79,7 @@ class Engine(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Bring its cache below the mark, if it is private. No build may run in it."""
+        """Bring its cache below the mark, if it is private. What builds use meanwhile stays."""
         ...
 
     def stop(self, patience: float) -> None:
@@ -95,6 +101,7 @@ class SocketEngine:
 
     private = False
     alive = True
+    data_root = None
 
     def __init__(self, path: Path = Path("/var/run/docker.sock")) -> None:
         self._path = path
@@ -172,6 +179,11 @@ class NestedEngine:
     def alive(self) -> bool:
         """Whether it runs or is about to."""
         return self._failure is None and not self._stopping.is_set()
+
+    @property
+    def data_root(self) -> Path | None:
+        """See Engine."""
+        return self._lease.data_root if self._lease is not None else None
 
     def wait_ready(self, token: CancelToken, say: Callable[[str], None]) -> float:
         """See Engine."""
@@ -348,6 +360,7 @@ class Engines:
     """The engine of this executor: started with the first build, shared by all of them."""
 
     def __init__(self, sandbox: Path) -> None:
+        self.disk = DiskWatch()
         self._sandbox = sandbox
         self._lock = threading.Lock()
         self._settings: tuple[EngineSpec, str] | None = None

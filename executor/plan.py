@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from builder_framework import validate, validate_options
 from builder_framework.errors import InvalidValueError
-from builder_framework.protocol import BuildSpec, Reason
+from builder_framework.protocol import BuildSpec, CacheUse, Reason
 from builder_framework.recipe import Recipe, Source
 from builder_framework.validate import ImageReference
-from executor import source_check
+from executor import caches, source_check
 from executor.caches import CacheKey
 from executor.failure import BuildFailure
 
@@ -55,7 +55,9 @@ def check(spec: BuildSpec) -> Plan:
         domain = validate_options.cache_domain(spec.cache_domain)
     _check_output(spec)
     origin = source.origin([str(image) for image in images])
-    cache = CacheKey(domain, hashlib.sha256(origin.encode()).hexdigest()[:16])
+    cache = caches.COLD
+    if spec.cache is not CacheUse.NONE:
+        cache = CacheKey(domain, hashlib.sha256(origin.encode()).hexdigest()[:16])
     return Plan(source, _recipe(spec.recipe), images, local, staging, cache)
 
 

@@ -97,6 +97,7 @@ _VALUES = {
         "--supersede", metavar="queued|running", help="Older builds of the group end."
     ),
     "engine": click.option("--engine", metavar="nested|rootless|socket"),
+    "cache": click.option("--cache", metavar="shared|none", help="none: cold, leaves nothing."),
     "dedupe": click.option(
         "--dedupe", metavar="running|finished", help="Another build of the same may do."
     ),

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import InvalidValueError
-from builder_framework.protocol import EngineMode, FailedStep, Phase, PushedImage, Reason, Steps
+from builder_framework.protocol import (
+    CacheUse,
+    EngineMode,
+    FailedStep,
+    Phase,
+    PushedImage,
+    Reason,
+    Steps,
+)
 from builder_framework.recipe import (
     Logins,
     LoginUse,
@@ -128,6 +136,7 @@ class BuildRequest:
     dedupe: Dedupe = Dedupe.OFF
     engine: EngineMode | None = None
     exclusive: bool = False
+    cache: CacheUse = CacheUse.SHARED
 
     @property
     def origin(self) -> str:

@@ -15,6 +15,7 @@ from builder_framework import codec
 from builder_framework.domain.model import Resources
 from builder_framework.errors import InvalidInputError
 from builder_framework.ports import Permission, RequestPolicy
+from builder_framework.protocol import CacheUse, EngineMode
 from builder_framework.redact import MASK, Secret
 from tests.sources import git_of
 
@@ -159,6 +160,7 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "dedupe": "off",
         "engine": None,
         "exclusive": False,
+        "cache": "shared",
         "cache_from": [],
         "cache_to": None,
         "registry_cache": False,
@@ -272,6 +274,38 @@ def test_a_dockerfile_alone_is_all_there_is(asked: dict[str, Any], words: str) -
     assert words in problem.problem
     named = {"context": "./", "dockerfile": "./Dockerfile", "timestamp": "zero"}
     schemas.parse_build({**body, **named}, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("asked", "engines", "words"),
+    [
+        ({"engine": "socket"}, (EngineMode.NESTED, EngineMode.SOCKET), "choose another engine"),
+        ({}, (EngineMode.SOCKET,), "choose another engine"),
+        ({"cache_from": ["app:cache"]}, (EngineMode.NESTED,), "leave cache_from out"),
+        ({"cache_to": "app:cache"}, (EngineMode.NESTED,), "leave cache_to out"),
+        ({"registry_cache": True}, (EngineMode.NESTED,), "leave registry_cache out"),
+    ],
+)
+def test_no_cache_is_none_anywhere(
+    asked: dict[str, Any], engines: tuple[EngineMode, ...], words: str
+) -> None:
+    body = {"source": {"git": {"url": "https://host/x"}}, "images": ["app"], **asked}
+    policy = RequestPolicy(engines=engines, registry_cache=True)
+    schemas.parse_build(body, policy)
+    with pytest.raises(InvalidInputError) as caught:
+        schemas.parse_build({**body, "cache": "none"}, policy)
+    (problem,) = caught.value.problems
+    assert problem.field == "cache"
+    assert words in problem.problem
+
+
+def test_a_build_without_a_cache_has_not_the_operators_in_the_registry_either() -> None:
+    policy = RequestPolicy(registry_cache=True)
+    body = {"source": {"git": {"url": "https://host/x"}}, "images": ["app"]}
+    for asked, kept in (({}, True), ({"cache": "none"}, False)):
+        request = schemas.parse_build({**body, **asked}, policy).to_request(policy)
+        assert request.recipe.registry_cache is kept
+        assert (request.cache is CacheUse.SHARED) is kept
 
 
 scalars = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers()

@@ -18,7 +18,7 @@ from builder_framework.domain.model import (
     Resources,
     Supersede,
 )
-from builder_framework.protocol import Reason, Report
+from builder_framework.protocol import CacheUse, Reason, Report
 from builder_framework.recipe import (
     GitSource,
     InlineSource,
@@ -154,6 +154,8 @@ def test_a_finished_one_does_for_a_while_for_those_who_say_so(
     """Who asks for newer base images or for every step anew wants it done."""
     asked = replace(REQUEST, dedupe=wish, recipe=recipe)
     assert dedupe.joins(asked, build(PLACED, DONE), now, window=60.0) is expected
+    cold = replace(asked, cache=CacheUse.NONE)
+    assert not dedupe.joins(cold, build(PLACED, DONE), now, window=60.0)
 
 
 @pytest.mark.parametrize("events", [(), (PLACED,), (PLACED, CANCEL), (PLACED, DONE)])

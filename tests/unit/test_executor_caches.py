@@ -81,7 +81,42 @@ def test_nobody_waits_for_one_that_does_not_stop(
 
 
 def test_waiting_ends_with_the_build(tmp_path: Path) -> None:
-    assert acquire(COLD, lambda: False, tmp_path) is None
+    assert acquire(CacheKey("d", "s"), lambda: False, tmp_path) is None
+
+
+def test_a_build_without_a_cache_begins_cold_and_leaves_nothing(tmp_path: Path) -> None:
+    leases = [acquire(COLD, lambda: True, tmp_path) for _ in range(2)]
+    folders = {lease.folder for lease in leases if lease is not None}
+    assert len(folders) == 2
+    for lease in leases:
+        assert lease is not None
+        assert not lease.data_root.exists()
+        lease.data_root.mkdir()
+        lease.release()
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_what_a_killed_engine_left_goes_with_the_next_cold_build(tmp_path: Path) -> None:
+    left = tmp_path / COLD.domain / "engines" / "left"
+    (left / "docker").mkdir(parents=True)
+    used = acquire(COLD, lambda: True, tmp_path)
+    assert used is not None
+    assert not left.exists()
+    other = acquire(COLD, lambda: True, tmp_path)
+    assert other is not None
+    assert used.folder.exists(), "somebody builds there"
+    for lease in (used, other):
+        lease.release()
+
+
+def test_caches_that_last_stay(take: Taker, tmp_path: Path) -> None:
+    kept = take()
+    kept.data_root.mkdir()
+    kept.release()
+    cold = acquire(COLD, lambda: True, tmp_path)
+    assert cold is not None
+    cold.release()
+    assert kept.data_root.exists()
 
 
 class Usage(NamedTuple):

@@ -20,7 +20,7 @@ from builder_framework.domain.model import BuildRequest, Placement, Resources
 from builder_framework.domain.offers import Unavailability
 from builder_framework.mesos import launches, translate
 from builder_framework.ports import CacheSharing
-from builder_framework.protocol import Dns, EngineMode, EngineSpec, decode_spec
+from builder_framework.protocol import CacheUse, Dns, EngineMode, EngineSpec, decode_spec
 from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
 from executor.checkpoint import CHECKPOINTS
@@ -317,6 +317,26 @@ def test_a_build_gets_the_engine_it_asks_for() -> None:
     assert [v["container_path"] for v in info["container"]["volumes"]] == ["/var/run/docker.sock"]
     alone = replace(made.build, request=replace(made.build.request, exclusive=True))
     assert launches.kind(alone, template) is None
+
+
+def test_a_build_with_a_limit_of_its_disk_is_alone_with_its_engine() -> None:
+    """Or nobody could tell who wrote what."""
+    made = launch()
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    assert launches.kind(made.build, template) is not None
+    request = replace(made.build.request, resources=Resources(1.0, 512.0, 300.0))
+    limited = replace(made, build=replace(made.build, request=request))
+    assert launches.kind(limited.build, template) is None
+    assert launches.spec(limited, template).disk == 300.0
+
+
+def test_a_build_without_a_cache_is_alone_too() -> None:
+    made = launch()
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    request = replace(made.build.request, cache=CacheUse.NONE)
+    cold = replace(made, build=replace(made.build, request=request))
+    assert launches.kind(cold.build, template) is None
+    assert launches.spec(cold, template).cache is CacheUse.NONE
 
 
 def test_an_engine_without_privilege() -> None:

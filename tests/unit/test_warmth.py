@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, Placement
-from builder_framework.protocol import Phase, Reason, Report
+from builder_framework.protocol import CacheUse, Phase, Reason, Report
 from builder_framework.service.warmth import Warmth
 from tests.contract.builds import after, build
 
@@ -46,6 +46,16 @@ def test_only_what_came_as_far_as_building_left_something() -> None:
     warmth = Warmth()
     warmth.learn(running)
     assert warmth.of(running) is None
+
+
+def test_a_build_without_a_cache_warms_nothing_and_needs_no_warmth() -> None:
+    warmth = Warmth()
+    cold = built("a1")
+    cold = replace(cold, request=replace(cold.request, cache=CacheUse.NONE))
+    warmth.learn(cold)
+    assert warmth.of(build("next")) is None
+    warmth.learn(built("a2"))
+    assert warmth.of(cold) is None
 
 
 def test_what_was_used_longest_ago_is_forgotten() -> None:
