@@ -75,7 +75,11 @@ def make(tmp_path: Path, mode: Path) -> Iterator[Make]:
 
     def new(name: str = "a") -> NestedEngine:
         engine = NestedEngine(
-            EngineSpec(), tmp_path, root=tmp_path / "cache", run_dir=tmp_path / name
+            EngineSpec(),
+            tmp_path,
+            CacheKey("ours", "app"),
+            root=tmp_path / "cache",
+            run_dir=tmp_path / name,
         )
         made.append(engine)
         return engine
