@@ -113,16 +113,18 @@ def test_a_build_is_held_to_the_disk_it_asked_for(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
     """By what it writes itself, not by what was there; it is not tried again."""
-    write = "RUN dd if=/dev/zero of=/some bs=1M count=60 && echo it runs && sleep 6"
-    url = repository(cluster, name, write)
-    small = framework.submit(url, f"{name}:1", resources={"disk": 40})
-    build = framework.failed(small, "disk_exceeded")
-    assert "its resources.disk is 40 MiB" in build["message"]
-    assert len(build["attempts"]) == 1
-    framework.succeeded(framework.submit(url, f"{name}:2", resources={"disk": 400}))
-    # Cached, it writes next to nothing.
-    again = framework.succeeded(framework.submit(url, f"{name}:3", resources={"disk": 40}))
-    assert again["result"]["steps"] == {"total": 1, "cached": 1}
+    write = "RUN dd if=/dev/zero of=/some bs=1M count=$MIB && echo it runs && sleep 6"
+    url = repository(cluster, name, "ARG MIB", write)
+    rack = {"constraints": [["rack", "EQUALS", "a"]]}
+    for tag, mib, disk, enough in (("1", 60, 40, False), ("2", 60, 400, True), ("3", 1, 40, True)):
+        options = {"build_args": {"MIB": str(mib)}, "resources": {"disk": disk}, **rack}
+        build_id = framework.submit(url, f"{name}:{tag}", **options)
+        if enough:
+            framework.succeeded(build_id)
+        else:
+            build = framework.failed(build_id, "disk_exceeded")
+            assert "its resources.disk is 40 MiB" in build["message"]
+            assert len(build["attempts"]) == 1
 
 
 def test_a_build_without_a_cache_begins_cold_and_leaves_nothing(
