@@ -294,6 +294,8 @@ class Loop:
         if (same := self._same(request, owner, batch)) is not None:
             item.reply.fresh = False
             batch.replies.append((item.reply, batch.step(same.id, ev.Joined())))
+            if key is not None:
+                batch.use_key(owner, same.id, key)
             return
         group = supersede.group_of(request)
         others = supersede.superseded(request, owner, group, batch.unfinished())
