@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from builder_framework.domain.model import Build, BuildRequest, Dedupe, Resources, Supersede
+from builder_framework.domain.model import Build, BuildRequest, Dedupe
 from builder_framework.domain.states import State
 from builder_framework.protocol import CacheUse
 from builder_framework.recipe import GitSource, Source, TarballSource, UploadSource
@@ -35,10 +35,10 @@ def applies(request: BuildRequest) -> bool:
 
 
 def essence(request: BuildRequest) -> BuildRequest:
-    """What decides over the image that is made, who is told of it, and with which credentials.
+    """All but for how long it may wait and take, how urgent it is, and what labels it has.
 
-    Two requests with the same essence may share a build: when it has to be done, where, and what
-    labels it has do not matter to what comes out.
+    What comes of it, who is told of it, where and how it may be done, and what may end it: whoever
+    is given another build has all of that as he asked for it.
     """
     upload = request.source.upload
     if upload is not None:
@@ -47,21 +47,29 @@ def essence(request: BuildRequest) -> BuildRequest:
         request,
         timeout=0.0,
         queue_ttl=0.0,
-        resources=Resources(),
-        constraints=(),
         priority=0,
         labels={},
         max_attempts=0,
-        supersede=Supersede.NONE,
-        group=None,
         dedupe=Dedupe.OFF,
-        engine=None,
-        exclusive=False,
     )
 
 
 def _content(upload: UploadSource) -> UploadSource:
     return replace(upload, id="", token=Secret(""))
+
+
+def is_of(build: Build, wanted: BuildRequest, owner: str) -> bool:
+    """Whether it is a build of that essence which may be given to who asks for it: both want it."""
+    return build.owner == owner and applies(build.request) and essence(build.request) == wanted
+
+
+def retags(later: Build, request: BuildRequest) -> bool:
+    """Whether `later` puts a tag of the request on something else.
+
+    An older build does not do for the request then: its images are not, or will not be, what their
+    tags say.
+    """
+    return not set(later.request.images).isdisjoint(request.images)
 
 
 def joins(request: BuildRequest, other: Build, now: float, window: float) -> bool:

@@ -32,7 +32,7 @@ class Batch:
     builds: dict[str, Build] = field(default_factory=dict)
     previous: dict[str, Build | None] = field(default_factory=dict)
     keys: dict[tuple[str, str], KnownKey] = field(default_factory=dict)
-    key_of: dict[str, Idempotency] = field(default_factory=dict)
+    keys_of: dict[str, list[Idempotency]] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     acknowledge: list[StatusUpdate] = field(default_factory=list)
     replies: list[tuple[Reply, Build]] = field(default_factory=list)
@@ -77,12 +77,15 @@ class Batch:
         yield from (build for build in self.builds.values() if not build.terminal)
 
     def same(self, request: BuildRequest, owner: str) -> Build | None:
-        """The newest build that was asked for in the same words, this turn's included."""
+        """See `Store.same`; builds that this turn makes are the newest."""
         wanted = dedupe.essence(request)
         for build_id, build in reversed(self.builds.items()):
-            new = self.previous[build_id] is None
-            if new and build.owner == owner and dedupe.essence(build.request) == wanted:
+            if self.previous[build_id] is not None:
+                continue
+            if dedupe.is_of(build, wanted, owner):
                 return build
+            if dedupe.retags(build, request):
+                return None
         found = self.database.same(request, owner)
         return None if found is None else self.get(found.id)
 
@@ -91,9 +94,9 @@ class Batch:
         return self.keys.get((owner, key)) or self.database.known_key(owner, key)
 
     def use_key(self, owner: str, build_id: str, idempotency: Idempotency) -> None:
-        """Bind a key to a build that this turn makes."""
+        """Bind a key to a build that this turn makes, or gives to one more who asked for it."""
         self.keys[owner, idempotency.key] = KnownKey(idempotency.fingerprint, build_id)
-        self.key_of[build_id] = idempotency
+        self.keys_of.setdefault(build_id, []).append(idempotency)
 
     @property
     def changes_anything(self) -> bool:
@@ -106,7 +109,7 @@ class Batch:
             Change(
                 build,
                 self.previous[build_id],
-                self.key_of.get(build_id),
+                tuple(self.keys_of.get(build_id, ())),
                 self.announce(self.previous[build_id], build, self.now),
             )
             for build_id, build in self.builds.items()

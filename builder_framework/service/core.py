@@ -13,20 +13,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from builder_framework import cluster as cl
 from builder_framework import failpoints
-from builder_framework.domain import dedupe, machine, supersede
 from builder_framework.domain import effects as fx
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Build, BuildRequest, parse_task_id
+from builder_framework.domain import machine
+from builder_framework.domain.model import Build, parse_task_id
 from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     BuilderError,
-    ConflictError,
     InvalidValueError,
     LeadershipLostError,
     NotFoundError,
@@ -37,6 +36,7 @@ from builder_framework.errors import (
 from builder_framework.mesos import status
 from builder_framework.mesos.reconcile import Reconciliation
 from builder_framework.protocol import decode_lease_request
+from builder_framework.service.acceptance import Acceptance
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard
 from builder_framework.service.desk import LoopPolicy, OfferDesk
@@ -54,7 +54,7 @@ from builder_framework.service.inputs import (
 )
 from builder_framework.service.outage import OutageLog
 from builder_framework.service.story import tell
-from builder_framework.store.base import CANCEL, JOINED, Store
+from builder_framework.store.base import Store
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ class Loop:
         self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
         self._effects = Effects(cluster, dispatcher, hooks.follow_log)
         self.active = HotBuilds(policy.machine)
+        self._acceptance = Acceptance(self.active, policy.dedupe_window, self._desk.wish)
         self.subscribed = False
         self.framework_id: str | None = None
 
@@ -196,9 +197,9 @@ class Loop:
     def _do(self, item: OwnInput, batch: Batch) -> None:
         match item:
             case Submit():
-                self._on_submit(item, batch)
+                self._acceptance.submit(item, batch)
             case Cancel():
-                self._on_cancel(item, batch)
+                self._acceptance.cancel(item, batch)
             case Happened():
                 build = batch.step(item.build_id, item.event)
                 if item.reply is not None:
@@ -206,7 +207,7 @@ class Loop:
             case LaunchUnsure():
                 self._on_launch_unsure(item, batch)
             case Accepted():
-                self._on_accepted(item, batch)
+                self._acceptance.take_over(item, batch)
 
     def _hear(self, item: cl.ClusterInput, batch: Batch) -> None:
         match item:
@@ -281,71 +282,6 @@ class Loop:
                 self._dispatcher.call(partial(self._cluster.reconcile, tasks))
 
     # -- inputs --------------------------------------------------------------------------------
-
-    def _on_submit(self, item: Submit, batch: Batch) -> None:
-        key, owner = item.idempotency, item.event.owner
-        known = batch.known_key(owner, key.key) if key else None
-        if key is not None and known is not None:
-            known.check(key)
-            item.reply.fresh = False
-            batch.replies.append((item.reply, batch.get(known.build_id)))
-            return
-        request = item.event.request
-        if (same := self._same(request, owner, batch)) is not None:
-            item.reply.fresh = False
-            batch.replies.append((item.reply, batch.step(same.id, ev.Joined())))
-            return
-        group = supersede.group_of(request)
-        others = supersede.superseded(request, owner, group, batch.unfinished())
-        build = batch.step(item.event.build_id, replace(item.event, supersedes=others))
-        self._end_superseded(build, batch)
-        failpoints.reach("T2.before")
-        if key is not None:
-            batch.use_key(owner, item.event.build_id, key)
-        batch.replies.append((item.reply, build))
-        self._desk.wish()
-
-    def _same(self, request: BuildRequest, owner: str, batch: Batch) -> Build | None:
-        """The build that does for this request, too."""
-        if not dedupe.applies(request):
-            return None
-        same = batch.same(request, owner)
-        window = self._policy.dedupe_window
-        return same if same and dedupe.joins(request, same, batch.now, window) else None
-
-    def _end_superseded(self, build: Build, batch: Batch) -> None:
-        for build_id in build.supersedes:
-            batch.step(build_id, ev.CancelRequested(build.owner, superseded_by=build.id))
-
-    def _on_cancel(self, item: Cancel, batch: Batch) -> None:
-        build = batch.get(item.build_id)
-        if build.terminal:
-            raise ConflictError(f"build {build.id} is over: {build.state.value}")
-        cancelled = batch.step(item.build_id, ev.CancelRequested(item.by))
-        batch.replies.append((item.reply, cancelled))
-
-    def _on_accepted(self, accepted: Accepted, batch: Batch) -> None:
-        """Followers stored these builds and wishes; each row goes with the change it asks for."""
-        batch.afterwards.append(accepted.taken.set)
-        for item in accepted.items:
-            batch.taken.append(item.seq)
-            build = batch.get(item.build_id)
-            if item.kind == JOINED:
-                batch.step(item.build_id, ev.Joined())
-            elif build.terminal:
-                continue
-            elif item.kind == CANCEL:
-                batch.step(item.build_id, ev.CancelRequested(item.by))
-            else:
-                self._end_superseded(build, batch)
-                batch.afterwards.append(partial(self._adopt, build, batch))
-                self._desk.wish()
-
-    def _adopt(self, build: Build, batch: Batch) -> None:
-        failpoints.reach("T3.before")
-        if build.id not in batch.builds and build.id not in self.active:
-            self.active.put(build)
-        failpoints.reach("T3.after")
 
     def _on_subscribed(self, item: cl.Subscribed, batch: Batch) -> None:
         if item.framework_id != self._store.framework_id():

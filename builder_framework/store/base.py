@@ -16,12 +16,13 @@ from builder_framework.ports import DeliveryView, Idempotency, ListQuery
 class Change:
     """`build` replaces `previous`, which must still be what is stored; None: it is new.
 
-    `deliveries`: the webhooks that tell of it, stored with it or not at all.
+    `keys`: stand for this build from now on; its owner gave them. `deliveries`: the webhooks that
+    tell of it. All stored with it or not at all.
     """
 
     build: Build
     previous: Build | None = None
-    idempotency: Idempotency | None = None
+    keys: tuple[Idempotency, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
 
 
@@ -140,8 +141,8 @@ class Store(Protocol):
         """Accept a new build for the leader, which finds it in its inbox.
 
         Returns what the key stands for, or the build that does for this one, too
-        (`dedupe.joins`), and False when that is an older build. Raises ConflictError when the key
-        was used with another body.
+        (`same`, `dedupe.joins`), and False when that is an older build; the key stands for it from
+        then on. Raises ConflictError when the key was used with another body.
         """
         ...
 
@@ -154,7 +155,9 @@ class Store(Protocol):
         ...
 
     def same(self, request: BuildRequest, owner: str) -> Build | None:
-        """The newest build whose request has the same `dedupe.essence`, if it was to be found."""
+        """The newest build of the same `dedupe.essence`, if both want it and nothing speaks against
+        it: nobody has asked to end it, and no later build has one of its tags.
+        """
         ...
 
     def known_key(self, owner: str, key: str) -> KnownKey | None:

@@ -18,31 +18,35 @@ from builder_framework.store.base import Change
 def write(connection: sa.Connection, change: Change, sealer: Sealer) -> None:
     """Raises StaleWriteError."""
     if change.previous is None:
-        insert(connection, change.build, change.idempotency, sealer)
+        insert(connection, change.build, sealer)
     else:
         _update(connection, change.build, change.previous)
+    for key in change.keys:
+        bind(connection, change.build, key, sealer)
     deliveries.insert(connection, change.deliveries, sealer)
 
 
-def insert(
-    connection: sa.Connection, build: Build, idempotency: Idempotency | None, sealer: Sealer
-) -> None:
+def bind(connection: sa.Connection, build: Build, key: Idempotency, sealer: Sealer) -> None:
+    """From now on the owner's key stands for the build. Raises IntegrityError: it is taken."""
+    connection.execute(
+        sa.insert(t.idempotency_keys).values(
+            owner=build.owner,
+            key=key.key,
+            fingerprint=sealer.seal(key.fingerprint, seals.of_fingerprint(build.id)),
+            build_id=build.id,
+        )
+    )
+
+
+def insert(connection: sa.Connection, build: Build, sealer: Sealer) -> None:
     """A build that nobody has stored yet."""
-    connection.execute(sa.insert(t.builds).values(rows.build_row(build, sealer)))
+    row = sa.insert(t.builds).values(rows.build_row(build, sealer)).returning(t.builds.c.seq)
+    seq = connection.execute(row).scalar_one()
     for image in sorted(set(build.request.images)):
-        connection.execute(sa.insert(t.images).values(build_id=build.id, image=image))
+        connection.execute(sa.insert(t.images).values(build_id=build.id, image=image, seq=seq))
     for key, value in build.request.labels.items():
         label = {"build_id": build.id, "key": rows.text(key), "value": rows.text(value)}
         connection.execute(sa.insert(t.labels).values(label))
-    if idempotency is not None:
-        connection.execute(
-            sa.insert(t.idempotency_keys).values(
-                owner=build.owner,
-                key=idempotency.key,
-                fingerprint=sealer.seal(idempotency.fingerprint, seals.of_fingerprint(build.id)),
-                build_id=build.id,
-            )
-        )
     if dedupe.applies(build.request):
         _identify(connection, build, sealer)
     for attempt in build.attempts:

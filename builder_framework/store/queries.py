@@ -16,7 +16,7 @@ from builder_framework.ports import ListQuery
 from builder_framework.seal import Sealer
 from builder_framework.store import rows, seals
 from builder_framework.store import tables as t
-from builder_framework.store.base import KnownKey
+from builder_framework.store.base import CANCEL, SUBMITTED, KnownKey
 from builder_framework.store.seals import Opener
 
 
@@ -33,12 +33,30 @@ def known_key(connection: sa.Connection, owner: str, key: str, opener: Opener) -
 
 
 def same(request: BuildRequest, owner: str, sealer: Sealer) -> sa.Select[Any]:
-    """The newest build of what this request asks for."""
+    """See `Store.same`."""
     known = sa.select(t.identities.c.build_id).where(
         t.identities.c.owner == owner,
         t.identities.c.digest == rows.identity(request, sealer),
     )
-    return sa.select(t.builds).where(t.builds.c.id.in_(known))
+    retagged = sa.select(t.images).where(
+        t.images.c.image.in_(request.images), t.images.c.seq > t.builds.c.seq
+    )
+    newer = t.builds.alias()
+    ended = (
+        sa.select(t.inbox)
+        .join(newer, newer.c.id == t.inbox.c.build_id)
+        .where(
+            sa.or_(
+                sa.and_(t.inbox.c.kind == CANCEL, newer.c.id == t.builds.c.id),
+                sa.and_(t.inbox.c.kind == SUBMITTED, newer.c.supersedes.contains(t.builds.c.id)),
+            )
+        )
+    )
+    return sa.select(t.builds).where(
+        t.builds.c.id.in_(known),
+        ~retagged.correlate(t.builds).exists(),
+        ~ended.correlate(t.builds).exists(),
+    )
 
 
 def one(build_id: str) -> sa.Select[Any]:

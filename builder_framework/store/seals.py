@@ -77,6 +77,9 @@ def begin_change(connection: sa.Connection, sealer: Sealer) -> None:
     rows, kept = t.settings, f"{_OTHER_KEY}{old}"
     connection.execute(sa.delete(rows).where(rows.c.name == kept))
     connection.execute(sa.insert(rows).values(name=kept, value=before))
+    # Digests with the old key would be as good for guessing as that key is known; what they stood
+    # for is found again once it is asked for again.
+    connection.execute(sa.delete(t.identities))
     proof = sealer.seal(_PROOF_TEXT, _PROOF_CONTEXT)
     connection.execute(sa.update(rows).where(rows.c.name == _PROOF).values(value=proof))
 

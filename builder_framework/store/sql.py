@@ -176,35 +176,37 @@ class SqlStore:
     ) -> tuple[Build, bool]:
         try:
             with self.writing() as connection:
-                change = Change(build, None, idempotency, tuple(deliveries))
-                return self._submit(connection, change, window)
+                return self._submit(connection, build, idempotency, deliveries, window)
         except _KeyTakenError:
             # Somebody used the key at the same time and was faster: now it is known.
             return self.submit(build, idempotency, deliveries, window)
 
     def _submit(
-        self, connection: sa.Connection, change: Change, window: float
+        self,
+        connection: sa.Connection,
+        build: Build,
+        key: Idempotency | None,
+        deliveries: Sequence[Delivery],
+        window: float,
     ) -> tuple[Build, bool]:
         migrate.check_stored(connection)
-        build, key = change.build, change.idempotency
         if key is not None:
             known = queries.known_key(connection, build.owner, key.key, self._sealer)
             if known is not None:
                 known.check(key)
                 found = queries.load(connection, queries.one(known.build_id), self._sealer)
                 return found[0][1], False
+        sealer = seals.current(connection, self._sealer)
+        same = None
         if dedupe.applies(build.request):
             same = self._same(connection, build.request, build.owner)
-            if same is not None and dedupe.joins(build.request, same, build.created_at, window):
-                _post(connection, JOINED, same.id, build.owner, build.created_at)
-                return same, False
-        try:
-            write.write(connection, change, seals.current(connection, self._sealer))
-        except sa.exc.IntegrityError as error:
-            if key is None or t.idempotency_keys.name not in str(error.orig):
-                raise
-            raise _KeyTakenError from None
+        if same is not None and dedupe.joins(build.request, same, build.created_at, window):
+            _post(connection, JOINED, same.id, build.owner, build.created_at)
+            _bind(connection, same, key, sealer)
+            return same, False
+        write.write(connection, Change(build, deliveries=tuple(deliveries)), sealer)
         _post(connection, SUBMITTED, build.id, build.owner, build.created_at)
+        _bind(connection, build, key, sealer)
         return build, True
 
     def ask_cancel(self, build_id: str, by: str, at: float) -> None:
@@ -273,6 +275,18 @@ class SqlStore:
 
 class _KeyTakenError(Exception):
     pass
+
+
+def _bind(connection: sa.Connection, build: Build, key: Idempotency | None, sealer: Sealer) -> None:
+    """Raises _KeyTakenError."""
+    if key is None:
+        return
+    try:
+        write.bind(connection, build, key, sealer)
+    except sa.exc.IntegrityError as error:
+        if t.idempotency_keys.name not in str(error.orig):
+            raise
+        raise _KeyTakenError from None
 
 
 def _post(connection: sa.Connection, kind: str, build_id: str, by: str, at: float) -> None:

@@ -75,7 +75,9 @@ images = sa.Table(
     metadata,
     sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
     sa.Column("image", sa.String(512), primary_key=True),
-    sa.Index("ix_build_images_image", "image"),
+    # The build's, so that the newest one of a tag is found without a look at all of them.
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Index("ix_build_images_image_seq", "image", "seq"),
 )
 
 labels = sa.Table(

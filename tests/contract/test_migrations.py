@@ -128,6 +128,23 @@ def test_what_the_second_schema_added_is_there_too(store_url: str, opened: Open)
     }
 
 
+def test_images_know_their_place_in_the_order_of_builds(old_url: str, opened: Open) -> None:
+    """A build that comes after the upgrade is the newest of its tags."""
+    store = opened()
+    newest = build("z", image="queued")
+    store.submit(newest, None)
+    query = (
+        sa.select(tables.builds.c.id, tables.builds.c.seq, tables.images.c.seq)
+        .join(tables.images, tables.images.c.build_id == tables.builds.c.id)
+        .order_by(tables.images.c.seq)
+    )
+    with store.reading() as connection:
+        found = connection.execute(query).all()
+    assert {each[0] for each in found} >= {name.ljust(16, "0") for name in STATES}
+    assert all(own == of_image for _, own, of_image in found)
+    assert found[-1][0] == newest.id
+
+
 BODY = {
     "source": {
         "git": {

@@ -14,13 +14,14 @@ from builder_framework.domain import events as ev
 from builder_framework.errors import ConfigError, SchemaError, SealError, StoreUnavailableError
 from builder_framework.ports import Idempotency
 from builder_framework.seal import Sealer
-from builder_framework.store import engine
+from builder_framework.store import engine, tables
 from builder_framework.store import reseal as module
 from builder_framework.store.base import Change
 from builder_framework.store.check import examine
 from builder_framework.store.reseal import reseal
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import PLACEMENT, after
+from tests.contract.test_inbox import wanting
 from tests.contract.test_migrations import load
 from tests.contract.test_sealed import ANNOUNCER, sealed_by, secretive, stored
 from tests.sealing import SEALER, TEST_KEY
@@ -208,6 +209,20 @@ def test_a_change_that_another_one_overtook_ends(
     with pytest.raises(SealError, match="was changed from"):
         reseal(store_url, all_keys)
     assert set(examine(store_url, third).keys) == {third.key_ids[0]}
+
+
+def test_no_digest_with_the_old_key_is_left(store: SqlStore, store_url: str) -> None:
+    """It would do for trying passwords as soon as that key is known; builds are found anew."""
+    store.submit(wanting("a"), None)
+    assert store.same(wanting("b").request, "me") is not None
+    reseal(store_url, BOTH)
+    with store.reading() as connection:
+        assert connection.execute(sa.select(tables.identities)).all() == []
+    later = SqlStore(store_url, NEW)
+    later.submit(wanting("c"), None)
+    reseal(store_url, NEW)
+    assert later.submit(wanting("d"), None) == (wanting("c"), False)
+    later.close()
 
 
 def test_a_database_of_another_version_is_left_alone(store_url: str) -> None:

@@ -257,7 +257,7 @@ def secretive(name: str) -> Build:
 def sealed_by(sealer: Sealer, store: SqlStore, one: Build) -> None:
     """A build's row that is sealed with another key than the database's."""
     with store.writing() as connection:
-        changes.insert(connection, one, None, sealer)
+        changes.insert(connection, one, sealer)
 
 
 def stored(store: SqlStore, *names: str) -> list[Build]:
@@ -267,7 +267,7 @@ def stored(store: SqlStore, *names: str) -> list[Build]:
         [
             Change(
                 one,
-                idempotency=Idempotency(name, "f" * 64),
+                keys=(Idempotency(name, "f" * 64),),
                 deliveries=ANNOUNCER.deliveries_of(None, one, 1.0),
             )
             for name, one in zip(names, builds, strict=True)

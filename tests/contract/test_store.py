@@ -171,7 +171,7 @@ class StoreContract:
 
     def test_a_key_remembers_its_build_per_owner(self, store: Store) -> None:
         one = build("a")
-        store.apply([Change(one, idempotency=Idempotency("k", "f" * 64))])
+        store.apply([Change(one, keys=(Idempotency("k", "f" * 64),))])
         assert store.known_key("me", "k") == KnownKey("f" * 64, one.id)
         assert store.known_key("you", "k") is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.golden.conftest import Golden
-from tests.integration.harness import Json, exists
+from tests.integration.harness import Json, exists, pull
 
 
 def test_the_same_commit_is_built_once(golden: Golden) -> None:
@@ -37,6 +37,25 @@ def test_the_same_commit_is_built_once(golden: Golden) -> None:
     assert again["id"] != build_id, "only what is not over was asked for"
     for each in (new, again):
         framework.succeeded(each["id"])
+
+
+def test_going_back_to_an_older_commit_moves_the_tag_back(golden: Golden) -> None:
+    """The older build is finished and was asked for in the same words, but has the tag no more."""
+    framework, git = golden.framework, golden.cluster.git
+    url = golden.create("COPY file /file", file="first")
+    old = git.head(golden.name)
+    git.commit(golden.name, {"file": "second"})
+    digests = []
+    for commit in (old, git.head(golden.name), old):
+        body = framework.body(url, f"{golden.name}:1", dedupe="finished")
+        body["source"]["git"]["ref"] = commit
+        answer = framework.call("POST", "/api/v1/builds", json=body)
+        assert answer.status_code == 202, answer.text
+        build = framework.succeeded(answer.json()["id"])
+        assert build["result"]["commit"] == commit
+        digests.append(build["result"]["digest"])
+        assert pull(golden.cluster, golden.name, "1").digest == digests[-1]
+    assert digests[0] != digests[1]
 
 
 def test_a_branch_may_have_moved(golden: Golden) -> None:

@@ -276,6 +276,38 @@ def test_a_dockerfile_alone_is_all_there_is(asked: dict[str, Any], words: str) -
     schemas.parse_build({**body, **named}, POLICY)
 
 
+GIT = "https://git.example.org/app.git"
+TARBALL = {"url": "https://files.example.org/app.tar.gz"}
+
+
+@pytest.mark.parametrize(
+    ("source", "fixed"),
+    [
+        ({"git": {"url": GIT, "ref": "0" * 40}}, True),
+        ({"git": {"url": GIT, "ref": "0" * 39}}, False),
+        ({"git": {"url": GIT, "ref": "main"}}, False),
+        ({"git": {"url": GIT}}, False),
+        ({"tarball": {**TARBALL, "sha256": "0" * 64}}, True),
+        ({"tarball": TARBALL}, False),
+        ({"inline": {"dockerfile": "FROM scratch"}}, True),
+    ],
+)
+def test_only_what_cannot_change_may_be_had_from_another_build(
+    source: dict[str, Any], fixed: bool
+) -> None:
+    """Whoever has pushed to a branch wants what he pushed, and is told what to ask for."""
+    for wish in ("off", "running", "finished"):
+        body = {"source": source, "images": ["h.example/app:1"], "dedupe": wish}
+        if fixed or wish == "off":
+            assert schemas.parse_build(body, POLICY).to_request(POLICY).dedupe.value == wish
+            continue
+        with pytest.raises(InvalidInputError) as caught:
+            schemas.parse_build(body, POLICY)
+        (problem,) = caught.value.problems
+        assert problem.field == "dedupe"
+        assert "a full commit id as source.git.ref" in problem.problem
+
+
 @pytest.mark.parametrize(
     ("asked", "engines", "words"),
     [

@@ -53,7 +53,7 @@ def test_check_lists_problems_and_fails(data_dir: Path, run: Run) -> None:
     SqlStore(f"sqlite:///{data_dir / 'builder.db'}", SEALER).close()
     other = sqlite3.connect(data_dir / "builder.db")
     with other:
-        other.execute("INSERT INTO build_images VALUES ('lost', 'app:1')")
+        other.execute("INSERT INTO build_images VALUES ('lost', 'app:1', 1)")
     other.close()
     checked = run("check")
     assert checked.exit_code == exits.FAILED

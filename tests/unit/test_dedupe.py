@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder_framework.domain import dedupe, machine
 from builder_framework.domain import events as ev
@@ -18,7 +20,8 @@ from builder_framework.domain.model import (
     Resources,
     Supersede,
 )
-from builder_framework.protocol import CacheUse, Reason, Report
+from builder_framework.domain.states import State
+from builder_framework.protocol import CacheUse, EngineMode, Reason, Report
 from builder_framework.recipe import (
     GitSource,
     InlineSource,
@@ -84,17 +87,13 @@ def test_only_what_cannot_change_is_shared(source: Source, fixed: bool) -> None:
     [
         {"timeout": 1.0},
         {"queue_ttl": 1.0},
-        {"resources": Resources(2.0)},
-        {"constraints": (Constraint("rack", "IS", "a"),)},
         {"priority": 5},
         {"labels": {"ci": "42"}},
         {"max_attempts": 1},
-        {"supersede": Supersede.RUNNING},
-        {"group": "g"},
         {"dedupe": Dedupe.FINISHED},
     ],
 )
-def test_when_and_where_it_is_done_does_not_matter(changes: dict[str, Any]) -> None:
+def test_how_urgent_it_is_and_what_it_is_called_does_not_matter(changes: dict[str, Any]) -> None:
     assert dedupe.essence(replace(REQUEST, **changes)) == dedupe.essence(REQUEST)
 
 
@@ -111,9 +110,19 @@ def test_when_and_where_it_is_done_does_not_matter(changes: dict[str, Any]) -> N
         {"registry_auth": RegistryAuth("me", Secret("x"))},
         # Nobody may wait for news that he never gets.
         {"webhooks": (Secret("https://hooks.example/mine"),)},
+        # An agent's platform is the image's; an engine and its neighbours are a matter of trust.
+        {"constraints": (Constraint("arch", "IS", "arm64"),)},
+        {"engine": EngineMode.ROOTLESS},
+        {"exclusive": True},
+        {"cache": CacheUse.NONE},
+        # Who asks for more memory would get the build that has too little.
+        {"resources": Resources(2.0)},
+        # Who wants no newer build to end his, or only those of his group.
+        {"supersede": Supersede.RUNNING},
+        {"group": "g"},
     ],
 )
-def test_what_comes_of_it_and_who_hears_of_it_does(changes: dict[str, Any]) -> None:
+def test_what_comes_of_it_and_what_becomes_of_it_does(changes: dict[str, Any]) -> None:
     assert dedupe.essence(replace(REQUEST, **changes)) != dedupe.essence(REQUEST)
 
 
@@ -164,3 +173,84 @@ def test_a_build_counts_who_joined_and_is_otherwise_as_it_was(events: tuple[ev.E
     after = machine.step(before, ev.Joined(), 200.0, POLICY)
     assert after.build == replace(before, joined=1, version=before.version + 1)
     assert after.effects == ()
+
+
+URLS = ("https://git.example.org/app.git", "https://git.example.org/fork.git")
+SOURCES = st.builds(
+    lambda url, ref: Source(GitSource(url, ref)),
+    st.sampled_from(URLS),
+    st.sampled_from((COMMIT, "f" * 40, "main")),
+)
+DECIDES: dict[str, st.SearchStrategy[Any]] = {
+    "source": SOURCES,
+    "images": st.sampled_from([("h.example/a:1",), ("h.example/a:1", "h.example/a:2")]),
+    "recipe": st.sampled_from([Recipe(), Recipe(secrets={"t": Secret("1")}), Recipe(pull=True)]),
+    "constraints": st.sampled_from([(), (Constraint("arch", "IS", "arm64"),)]),
+    "group": st.sampled_from([None, "g"]),
+    "webhooks": st.sampled_from([(), (Secret("https://hooks.example/mine"),)]),
+}
+IGNORED: dict[str, st.SearchStrategy[Any]] = {
+    "timeout": st.floats(1, 9),
+    "queue_ttl": st.floats(1, 9),
+    "priority": st.integers(-5, 5),
+    "labels": st.dictionaries(st.text(), st.text()),
+    "max_attempts": st.integers(1, 9),
+    "dedupe": st.sampled_from(Dedupe),
+}
+ASKED = st.builds(replace, st.just(REQUEST), **DECIDES, **IGNORED)
+LATER = st.lists(
+    st.sampled_from([ev.TaskSeen(1, running=True), DONE, FAILED, CANCEL, ev.Joined()]), max_size=6
+)
+EVENTS = st.builds(list.__add__, st.sampled_from([[], [PLACED]]), LATER)
+
+
+@given(ASKED, ASKED)
+def test_two_requests_are_the_same_when_all_that_decides_is(
+    one: BuildRequest, other: BuildRequest
+) -> None:
+    same = all(getattr(one, name) == getattr(other, name) for name in DECIDES)
+    assert (dedupe.essence(one) == dedupe.essence(other)) is same
+    assert dedupe.essence(dedupe.essence(one)) == dedupe.essence(one)
+
+
+@given(ASKED, EVENTS, st.floats(0, 300), st.floats(0, 300))
+def test_who_joins_gets_an_image_or_has_yet_to_see(
+    request: BuildRequest, events: list[ev.Event], now: float, window: float
+) -> None:
+    """Whatever a build went through: nobody is given one that will have nothing for him."""
+    one = build(*events)
+    if not dedupe.joins(request, one, now, window):
+        return
+    if one.terminal:
+        assert one.ended_at is not None
+        assert now <= one.ended_at + window
+        assert one.state is State.SUCCEEDED
+        assert one.result.digest == DONE.report.digest
+        assert request.dedupe is Dedupe.FINISHED
+        assert not request.recipe.pull
+    else:
+        steps: list[ev.Event] = [PLACED, DONE] if one.state is State.QUEUED else [DONE]
+        for event in steps:
+            one = machine.step(one, event, 300.0, POLICY).build
+        assert one.state is State.SUCCEEDED, "nothing was in its way"
+
+
+@pytest.mark.parametrize(
+    ("owner", "wish", "given"),
+    [("ann", Dedupe.RUNNING, True), ("bob", Dedupe.RUNNING, False), ("ann", Dedupe.OFF, False)],
+)
+def test_a_build_is_given_only_if_who_asked_first_wanted_that(
+    owner: str, wish: Dedupe, given: bool
+) -> None:
+    """Else somebody who never heard of others could see his build ended by them."""
+    wanted = dedupe.essence(REQUEST)
+    assert dedupe.is_of(build(dedupe=wish), wanted, owner) is given
+    assert not dedupe.is_of(build(dedupe=wish), dedupe.essence(replace(REQUEST, group="g")), owner)
+
+
+@pytest.mark.parametrize(
+    ("tags", "retagged"), [("1", True), ("2", False), ("21", True), ("23", False)]
+)
+def test_a_later_build_takes_the_tags_that_it_has(tags: str, retagged: bool) -> None:
+    later = build(images=tuple(f"registry.example.org/app:{tag}" for tag in tags))
+    assert dedupe.retags(later, REQUEST) is retagged

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from api import schemas
 from builder_framework import config
+from builder_framework.cli import submit
 from docs import generate
 
 ROOT = Path(__file__).parents[2]
@@ -40,3 +42,15 @@ def test_links_between_pages_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_pages_name_every_flag_and_every_field() -> None:
+    """What people can ask for and nobody tells them of is as good as missing."""
+    words = {
+        page: (ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("cli.md", "api.md")
+    }
+    flags = {flag for option in submit.submit.params for flag in option.opts if flag[:2] == "--"}
+    assert flags >= {"--image", "--dedupe"}
+    assert [x for x in sorted(flags) if not re.search(rf"{x}(?![\w-])", words["cli.md"])] == []
+    fields = {name for name in schemas.BuildBody.model_fields if name != "source"}
+    assert [name for name in sorted(fields) if f"`{name}`" not in words["api.md"]] == []

@@ -18,6 +18,8 @@ from builder_framework.cluster import (
     OffersReceived,
     StatusUpdate,
 )
+from builder_framework.domain.events import Submitted
+from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
 from builder_framework.domain.notices import no_notices
 from builder_framework.domain.states import State
@@ -41,13 +43,16 @@ from builder_framework.protocol import (
 )
 from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
+from builder_framework.service.batch import Batch
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.follower import Follower
+from builder_framework.service.hot import HotBuilds
 from builder_framework.service.logs import LogStore
 from tests.sources import git_of
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer
 from tests.unit.waiting import until
 
+POLICY = MachinePolicy()
 REQUEST = BuildRequest(
     Source(GitSource("https://git.example.org/app.git")),
     ("registry.example.org/app:1",),
@@ -551,3 +556,54 @@ def test_a_follower_gives_what_is_there_and_the_leader_counts_it(bench: Bench) -
     until(lambda: bench.store.get(view.build.id).joined == 1)
     bench.service.cancel(view.build.id, "me")
     assert follower.submit(request, "me")[1], "nobody joins what was cancelled"
+
+
+def test_a_key_stands_for_the_build_that_it_joined(bench: Bench) -> None:
+    """Who asks again because the answer got lost gets the same answer, whatever happened since."""
+    request = replace(REQUEST, source=FIXED, dedupe=Dedupe.RUNNING)
+    first = bench.service.submit(request, "me")[0].build.id
+    keys = [Idempotency(name, "f" * 64) for name in "ab"]
+    for key in (*keys, *keys):
+        view, fresh = bench.service.submit(request, "me", key)
+        assert (view.build.id, fresh) == (first, False)
+    assert bench.store.get(first).joined == 2
+    bench.service.cancel(first, "me")
+    assert bench.service.submit(request, "me", keys[0])[0].build.id == first
+    with pytest.raises(ConflictError):
+        bench.service.submit(request, "me", Idempotency("a", "0" * 64))
+    assert bench.service.submit(request, "me")[1]
+
+
+def turn(bench: Bench) -> Batch:
+    return Batch(HotBuilds(POLICY), bench.store, 1.0, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("between", "given"),
+    [
+        ({}, True),
+        ({"images": ("registry.example.org/other:1",)}, True),
+        ({"images": (*REQUEST.images, "registry.example.org/other:1")}, False),
+    ],
+)
+def test_builds_of_one_turn_are_in_order(
+    bench: Bench, between: dict[str, object], given: bool
+) -> None:
+    """As if each of them had been stored by itself: one that took the tag is in the way."""
+    request = replace(REQUEST, source=FIXED, dedupe=Dedupe.RUNNING)
+    batch = turn(bench)
+    first = batch.step("a" * 16, Submitted("a" * 16, request, "me"))
+    if between:
+        other = replace(REQUEST, **between)  # type: ignore[arg-type]
+        batch.step("b" * 16, Submitted("b" * 16, other, "you"))
+    expected = first if given else None
+    assert batch.same(request, "me") == expected
+    batch.store()
+    assert turn(bench).same(request, "me") == expected
+
+
+def test_who_did_not_say_so_is_not_joined_within_a_turn_either(bench: Bench) -> None:
+    batch = turn(bench)
+    batch.step("a" * 16, Submitted("a" * 16, replace(REQUEST, source=FIXED), "me"))
+    request = replace(REQUEST, source=FIXED, dedupe=Dedupe.RUNNING)
+    assert batch.same(request, "me") is None

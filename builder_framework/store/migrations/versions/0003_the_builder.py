@@ -41,6 +41,7 @@ def upgrade() -> None:
     op.add_column("builds", sa.Column("upload_id", sa.String(length=32), nullable=True))
     op.create_index(op.f("ix_builds_upload_id"), "builds", ["upload_id"])
     op.add_column("builds", sa.Column("joined", sa.Integer(), server_default="0", nullable=False))
+    _number_images()
     _create_uploads()
     op.create_table(
         "identities",
@@ -67,6 +68,17 @@ def upgrade() -> None:
         # The file keeps what was overwritten until it is written anew, which takes more than a
         # transaction: `SqlStore` does it next.
         connection.execute(sa.insert(_SETTINGS).values(name="clear_text", value=""))
+
+
+def _number_images() -> None:
+    op.add_column("build_images", sa.Column("seq", sa.BigInteger(), nullable=True))
+    op.execute(
+        "UPDATE build_images SET seq = (SELECT seq FROM builds WHERE id = build_images.build_id)"
+    )
+    op.drop_index("ix_build_images_image", "build_images")
+    with op.batch_alter_table("build_images") as table:
+        table.alter_column("seq", existing_type=sa.BigInteger(), nullable=False)
+    op.create_index("ix_build_images_image_seq", "build_images", ["image", "seq"])
 
 
 def _create_uploads() -> None:
