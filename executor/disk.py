@@ -2,8 +2,9 @@
 
 Engines of several executors share the disk of the cache volume. When it is nearly full, each says
 beside its data root what it wrote since the oldest of its builds began. The one that wrote most
-removes caches that nobody uses, and if that is not enough, ends its youngest build. Within an engine nobody can tell whose step wrote what: the youngest has
-the least to lose, and where it was another one, that one is next.
+removes caches that nobody uses, and if that is not enough, ends its youngest build. Within an
+engine nobody can tell whose step wrote what: the youngest has the least to lose, and where it was
+another one, that one is next.
 """
 
 from __future__ import annotations

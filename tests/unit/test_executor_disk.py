@@ -126,9 +126,7 @@ def test_below_the_floor_the_youngest_build_ends_and_the_other_goes_on(
     assert "20 MiB" in younger.failure.message
 
 
-def test_caches_that_nobody_uses_go_before_a_build_does(
-    tmp_path: Path, engine: FakeEngine
-) -> None:
+def test_caches_that_nobody_uses_go_before_a_build_does(tmp_path: Path, engine: FakeEngine) -> None:
     free, asked = GIB // 2, list[Path]()
 
     def make_room(root: Path) -> None:
