@@ -1,9 +1,10 @@
 """Ends a build that is about to fill the agent's disk, or that wrote more than it asked for.
 
 Engines of several executors share the disk of the cache volume. When it is nearly full, each says
-beside its data root what it wrote since the oldest of its builds began; the one that wrote most
-ends its youngest build. Within an engine nobody can tell whose step wrote what: the youngest has
-the least to lose, and where it was another one, that one is next.
+beside its data root what it wrote since the oldest of its builds began. The one that wrote most
+removes caches that nobody uses, and if that is not enough, ends its youngest build. Within an
+engine nobody can tell whose step wrote what: the youngest has the least to lose, and where it was
+another one, that one is next.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder_framework.protocol import Reason
+from executor import caches
 from executor.cancel import CancelToken, Stop
 from executor.failure import BuildFailure
 
@@ -33,6 +35,9 @@ SETTLE = 5.0
 
 WORTH = 16 << 20
 """Bytes. Who wrote less did not fill the disk, and his end would not help."""
+
+RELEASE = 1.0
+"""Seconds that BuildKit needs to let go of what an ended step wrote."""
 
 GRACE = 5.0
 """Seconds that an ended build has to stop."""
@@ -138,9 +143,11 @@ class DiskWatch:
         self,
         tick: float = _TICK,
         usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage,
+        make_room: Callable[[Path], object] = caches.make_room,
     ) -> None:
         self._tick = tick
         self._usage = usage
+        self._make_room = make_room
         self._changed = threading.Condition()
         self._builds: list[WatchedBuild] = []
         self._engine: Watched | None = None
@@ -162,6 +169,10 @@ class DiskWatch:
         try:
             yield
         finally:
+            if build.failure is not None:
+                # Before anybody hears of its end: what comes next finds the room.
+                time.sleep(RELEASE)
+                engine.tidy()
             with self._changed:
                 self._builds.remove(build)
                 self._changed.notify_all()
@@ -174,10 +185,10 @@ class DiskWatch:
                     return
                 builds, engine = tuple(self._builds), self._engine
             root = engine.data_root if engine is not None else None
-            if engine is not None and root is not None and root.exists():
+            if root is not None and root.exists():
                 try:
                     self._hold_limits(root, builds)
-                    self._keep_floor(engine, root, builds)
+                    self._keep_floor(root, builds)
                 except OSError as error:
                     logger.warning("cannot look at the disk: %s", error)
             with self._changed:
@@ -202,11 +213,10 @@ class DiskWatch:
         now = time.monotonic()
         self._next_count = now + _EASE * (now - began)
 
-    def _keep_floor(self, engine: Watched, root: Path, builds: tuple[WatchedBuild, ...]) -> None:
-        if self._settles(engine, builds):
+    def _keep_floor(self, root: Path, builds: tuple[WatchedBuild, ...]) -> None:
+        if self._settles(builds):
             return
-        total, _, free = self._usage(root)
-        if free >= floor_of(total, self._floor_mb):
+        if not self._is_low(root):
             return
         folder = root.parent
         written = written_since(root, min(build.began for build in builds))
@@ -214,6 +224,10 @@ class DiskWatch:
         time.sleep(self._tick)  # for the others to say it
         if written < WORTH or not wrote_most(folder, folder.parents[2], time.time()):
             return
+        self._make_room(folder.parents[2])
+        if not self._is_low(root):
+            return
+        free = self._usage(root)[2]
         youngest = max(builds, key=lambda build: build.began)
         youngest.end(
             BuildFailure(
@@ -224,11 +238,14 @@ class DiskWatch:
         )
         self._ended = youngest
 
-    def _settles(self, engine: Watched, builds: tuple[WatchedBuild, ...]) -> bool:
+    def _is_low(self, root: Path) -> bool:
+        total, _, free = self._usage(root)
+        return free < floor_of(total, self._floor_mb)
+
+    def _settles(self, builds: tuple[WatchedBuild, ...]) -> bool:
         """Whether a build was ended, and the space that it took may still come back."""
         if self._ended is not None:
             self._settled_at = time.monotonic() + SETTLE
             if self._ended not in builds:
                 self._ended = None
-                engine.tidy()
         return time.monotonic() < self._settled_at

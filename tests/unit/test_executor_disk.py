@@ -32,6 +32,7 @@ class FakeEngine:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "SETTLE", 0.2)
+    monkeypatch.setattr(disk, "RELEASE", 0.05)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def write(path: Path, mib: int) -> None:
 
 
 def usage(free: Callable[[], int], total: int = 100 * GIB) -> DiskWatch:
-    return DiskWatch(0.01, lambda _: (total, total - free(), free()))
+    return DiskWatch(0.01, lambda _: (total, total - free(), free()), lambda _: None)
 
 
 @pytest.mark.parametrize(("total", "floor"), [(100 * GIB, 1024 * MIB), (GIB, GIB // 20), (0, 0)])
@@ -123,6 +124,25 @@ def test_below_the_floor_the_youngest_build_ends_and_the_other_goes_on(
     assert younger.failure.transient, "another agent may have room"
     assert "512 MiB left" in younger.failure.message
     assert "20 MiB" in younger.failure.message
+
+
+def test_caches_that_nobody_uses_go_before_a_build_does(tmp_path: Path, engine: FakeEngine) -> None:
+    free, asked = GIB // 2, list[Path]()
+
+    def make_room(root: Path) -> None:
+        nonlocal free
+        asked.append(root)
+        free = 2 * GIB
+
+    watch = DiskWatch(0.01, lambda _: (100 * GIB, 0, free), make_room)
+    build = build_of(tmp_path, "a")
+    assert engine.data_root is not None
+    with watch.watching(build, engine, 1024):
+        write(engine.data_root / "layer", 20)
+        until(lambda: asked)
+        time.sleep(0.3)
+    assert build.token.why is None
+    assert asked == [tmp_path / "caches"]
 
 
 def test_where_that_did_not_help_the_next_one_ends(tmp_path: Path, engine: FakeEngine) -> None:
