@@ -111,6 +111,8 @@ def request(asked: BuildRequest) -> Json:
         "dedupe": asked.dedupe.value,
         "engine": asked.engine.value if asked.engine else None,
         "exclusive": asked.exclusive,
+        "cache": asked.cache.value,
+        "executor_network": _text(asked.executor_network, redact),
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
@@ -51,11 +52,18 @@ from api.recipe_fields import (
 from api.source_fields import GitBody, GitLoginBody, InlineBody, SourceBody, TarballBody
 from builder_framework import validate_options
 from builder_framework.domain import endpoints
-from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
+from builder_framework.domain.model import (
+    BuildRequest,
+    CacheUse,
+    Constraint,
+    Dedupe,
+    Resources,
+    Supersede,
+)
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import EngineMode
-from builder_framework.recipe import Source, UploadSource
+from builder_framework.recipe import Recipe, Source, UploadSource
 from builder_framework.redact import Secret
 
 
@@ -99,6 +107,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     dedupe: Literal["off", "running", "finished"] = "off"
     engine: Literal["nested", "rootless", "socket"] | None = None
     exclusive: bool = False
+    cache: Literal["shared", "none"] = "shared"
+    executor_network: str | None = None
 
     @field_validator("source")
     @classmethod
@@ -147,6 +157,36 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             fail("hooks and tests need an engine with networks: nested")
         return value
 
+    @field_validator("exclusive")
+    @classmethod
+    def _has_an_engine_of_its_own(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and _engine(info) is EngineMode.SOCKET:
+            fail("the agent's engine is everybody's: ask for another engine, too")
+        return value
+
+    @field_validator("cache")
+    @classmethod
+    def _a_cache(cls, value: str, info: ValidationInfo) -> str:
+        if value == "shared":
+            return value
+        if _engine(info) is EngineMode.SOCKET:
+            fail("the agent's engine keeps its cache: ask for another engine, too")
+        others = ("cache_from", "cache_to", "registry_cache")
+        asked = [name for name in others if info.data.get(name)]
+        if asked:
+            fail(f"none is used, and none is left: leave out {' and '.join(asked)}")
+        return value
+
+    @field_validator("executor_network")
+    @classmethod
+    def _a_network(cls, value: str | None, info: ValidationInfo) -> str | None:
+        networks = policy_of(info).networks
+        if value is not None and value not in networks:
+            fail(f"the operator allows {' and '.join(networks)} (BUILDER_EXECUTOR_NETWORKS)")
+        if value not in (None, networks[0]) and _engine(info) is EngineMode.SOCKET:
+            fail("RUN is on a network of the agent's engine: ask for another engine, too")
+        return value
+
     @field_validator("dedupe")
     @classmethod
     def _of_something_fixed(cls, value: str, info: ValidationInfo) -> str:
@@ -172,7 +212,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
                 _or(asked.mem, default.mem),
                 _or(asked.disk, default.disk),
             ),
-            recipe=self.to_recipe(policy),
+            recipe=self._recipe(policy),
             output=self.to_output(),
             registry_auth=self.registry_auth.to_auth() if self.registry_auth else None,
             registries=tuple(login.to_login() for login in self.registries),
@@ -186,7 +226,14 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             dedupe=Dedupe(self.dedupe),
             engine=EngineMode(self.engine) if self.engine else None,
             exclusive=self.exclusive,
+            cache=CacheUse(self.cache),
+            executor_network=self.executor_network,
         )
+
+    def _recipe(self, policy: RequestPolicy) -> Recipe:
+        """What the operator does with caches unasked is not for a build without any."""
+        recipe = self.to_recipe(policy)
+        return recipe if self.cache == "shared" else replace(recipe, registry_cache=False)
 
     def fingerprint(self, owner: str) -> str:
         """SHA-256 (hex) over the canonical body and its sender, to tell a replay from a mix-up.
@@ -198,6 +245,12 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             [owner, self.model_dump(exclude_unset=True)], sort_keys=True, separators=(",", ":")
         )
         return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _engine(info: ValidationInfo) -> EngineMode:
+    """The one that the build will have."""
+    asked = info.data.get("engine")
+    return EngineMode(asked) if asked else policy_of(info).engines[0]
 
 
 def _or(value: float | None, default: float) -> float:

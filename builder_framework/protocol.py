@@ -145,7 +145,7 @@ class BuildSpec:
     `images[0]`'s repository under which the image is pushed before it may have its real tags.
     `pinned`: the manifest digest that an earlier attempt was about to publish; if the registry has
     it, this attempt publishes that one and builds nothing. `cache_domain`: builds with the same one
-    trust each other with their caches.
+    trust each other with their caches; without one the build begins cold and leaves nothing.
     """
 
     build_id: str
@@ -160,7 +160,7 @@ class BuildSpec:
     git_protocols: tuple[str, ...] = ("https", "ssh")
     staging_tag: str = "builder-staging"
     pinned: str | None = None
-    cache_domain: str = "all"
+    cache_domain: str | None = "all"
     version: int = VERSION
 
     def secrets(self) -> tuple[Secret, ...]:

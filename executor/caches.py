@@ -4,7 +4,9 @@
                              state     `ending` while its holder's engine stops
                              sources   what was built here, the newest first
                              docker/   the engine's data root
+    ROOT/none/engines/once-X/          the same for one build that leaves nothing
     ROOT/DOMAIN/git/URL-HASH/          see `executor.mirrors`
+    ROOT/DOMAIN/*/gone-X/              what is being removed
 
 Nothing of a domain is ever seen by another. A directory has one engine at a time, and a free one
 may be taken away to make room.
@@ -19,8 +21,9 @@ import logging
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -41,6 +44,9 @@ LOW_DISK = 0.1
 
 _TICK = 0.05
 
+_ONCE = "once-"
+_GONE = "gone-"
+
 _BLOBS = "containerd/daemon/io.containerd.content.v1.content/blobs/sha256/*"
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 """How gzip (RFC 1952) and zstd (RFC 8878) begin."""
@@ -54,24 +60,28 @@ _CLOCK = 2.0
 
 @dataclass(frozen=True)
 class CacheKey:
-    """Whose cache: `domain` is a file name, `source` says what is built."""
+    """Whose cache: `domain` is a file name, `source` says what is built. Not `kept`: a directory
+    that is new, and goes with the engine.
+    """
 
     domain: str
     source: str
+    kept: bool = True
 
 
-COLD = CacheKey("none", "")
+COLD = CacheKey("none", "", kept=False)
 
 
 @dataclass(frozen=True)
 class Lease:
     """A directory that is ours until `release`, or until this process ends. `since`: when it
-    became ours.
+    became ours. Not `kept`: it goes then.
     """
 
     folder: Path
     lock: IO[str]
     since: float
+    kept: bool = True
 
     @property
     def data_root(self) -> Path:
@@ -102,17 +112,23 @@ class Lease:
             (self.folder / "state").write_text("ending")
 
     def release(self) -> None:
-        """Let others have it."""
-        self.lock.close()
+        """Let others have it, or nobody."""
+        if self.kept:
+            self.lock.close()
+        else:
+            _discard(self)
 
 
 def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Lease | None:
-    """A directory of the domain: the one where the source was built last, or the warmest free one.
+    """A directory of the domain: the one where the source was built last, or the warmest free one;
+    a new one for a key that is not kept.
 
     Waits for a moment if that one's engine is stopping. None once `go_on` says so. Raises OSError.
     """
     home = root / key.domain / "engines"
     home.mkdir(parents=True, exist_ok=True)
+    if not key.kept:
+        return _once(home, go_on)
     until = time.monotonic() + ENDING_PATIENCE
     while go_on():
         folders = _by_warmth(home, key.source)
@@ -131,24 +147,46 @@ def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Leas
 
 
 def make_room(root: Path = ROOT, low: float = LOW_DISK) -> list[Path]:
-    """Remove directories that nobody uses, the longest unused first, while the disk is too full.
+    """Remove what dead executors left of builds that leave nothing, and of what they removed. Then,
+    while the disk is too full, directories that nobody uses, the longest unused first.
 
-    Returns those that went.
+    Returns those that went for want of room.
     """
+    for folder in root.glob(f"*/*/{_GONE}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in root.glob(f"*/engines/{_ONCE}*"):
+        if (lease := _try(folder)) is not None:
+            _discard(lease)
     gone = []
     kept = [*root.glob("*/engines/*"), *root.glob("*/git/*")]
     for folder in sorted(kept, key=_used):
         if not _is_full(root, low):
             break
-        lease = _try(folder)
-        if lease is None:
-            continue
-        # What is left of it after a crash has no lock file, and is a cold directory like a new one.
-        with contextlib.closing(lease.lock):
+        if (lease := _try(folder)) is not None:
             logger.info("the disk is nearly full: removing %s", folder)
-            shutil.rmtree(folder, ignore_errors=True)
-        gone.append(folder)
+            _discard(lease)
+            gone.append(folder)
     return gone
+
+
+def _discard(lease: Lease) -> None:
+    """Remove the directory of a lease. First its name: who finds one half-removed, without its lock
+    file, would take it, and lose what he writes there.
+    """
+    with contextlib.closing(lease.lock), contextlib.suppress(OSError):
+        away = lease.folder.with_name(f"{_GONE}{uuid.uuid4().hex}")
+        lease.folder.rename(away)
+        shutil.rmtree(away, ignore_errors=True)
+
+
+def _once(home: Path, go_on: Callable[[], bool]) -> Lease | None:
+    """A directory that nobody else ever has. Who makes room may be faster than our lock."""
+    while go_on():
+        folder = home / f"{_ONCE}{uuid.uuid4().hex}"
+        folder.mkdir()
+        if (lease := _try(folder)) is not None:
+            return replace(lease, kept=False)
+    return None
 
 
 def _is_full(root: Path, low: float) -> bool:
@@ -160,7 +198,8 @@ def _by_warmth(home: Path, source: str) -> list[Path]:
     def warmth(folder: Path) -> tuple[bool, float]:
         return source in _sources(folder), _used(folder)
 
-    return sorted(home.iterdir(), key=warmth, reverse=True)
+    folders = (each for each in home.iterdir() if not each.name.startswith((_ONCE, _GONE)))
+    return sorted(folders, key=warmth, reverse=True)
 
 
 def _used(folder: Path) -> float:

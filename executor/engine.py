@@ -33,6 +33,9 @@ default it also drops what comes faster than 200 KiB/s, which often is the error
 ENDING = 2.0
 """Seconds that an engine has to end before another one starts."""
 
+REMOVAL = 30.0
+"""Seconds in which the data of a build that leaves nothing goes; else the next executor does it."""
+
 _TICK = 0.02
 
 _SHORTEST = 6
@@ -224,10 +227,10 @@ class NestedEngine:
         if running is not None and not process.has_exited(running):
             process.signal_group(running, signal.SIGTERM if patience > 0 else signal.SIGKILL)
             self._thread.join(max(patience, 0.0))
-            if self._thread.is_alive():
+            if not process.has_exited(running):
                 logger.warning("dockerd did not end in %.1f s: killing it", patience)
                 process.signal_group(running, signal.SIGKILL)
-        self._thread.join(2.0)
+        self._thread.join(REMOVAL if patience > 0 else 2.0)
 
     def _supervise(self) -> None:
         try:

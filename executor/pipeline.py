@@ -238,6 +238,8 @@ class Pipeline:
         """The agent's engine has a cache of its own, and this container none."""
         if self.spec.engine.mode is EngineMode.SOCKET or not self.caches.is_dir():
             return None
+        if not plan.cache.kept:
+            return None
         return self.caches / plan.cache.domain / "git"
 
     def _image(self, plan: Plan, checkout: Checkout, engine: Engine, extras: Extras) -> None:

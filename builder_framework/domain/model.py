@@ -98,6 +98,13 @@ class Dedupe(str, enum.Enum):
     FINISHED = "finished"
 
 
+class CacheUse(str, enum.Enum):
+    """Which of an agent's caches a build uses and leaves: its trust domain's, or none at all."""
+
+    SHARED = "shared"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class BuildRequest:
     """What somebody asked for, already validated; defaults are filled in.
@@ -106,7 +113,8 @@ class BuildRequest:
     A higher `priority` goes first. `max_attempts`: how often the build may be started when the
     surroundings fail it. `webhooks`: URLs that are told of this build's changes; as a rule their
     paths are tokens. `group`: see `domain.supersede`. `engine`: another one than the operator's
-    choice. `exclusive`: the build shares its executor with no other.
+    choice, and `executor_network` another network. `exclusive`: the build shares its executor with
+    no other.
     """
 
     source: Source
@@ -128,6 +136,8 @@ class BuildRequest:
     dedupe: Dedupe = Dedupe.OFF
     engine: EngineMode | None = None
     exclusive: bool = False
+    cache: CacheUse = CacheUse.SHARED
+    executor_network: str | None = None
 
     @property
     def origin(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from addict import Dict
 
 from builder_framework.cluster import IDLE_MARGIN, Launch
-from builder_framework.domain.model import Build, Placement, Resources
+from builder_framework.domain.model import Build, CacheUse, Placement, Resources
 from builder_framework.mesos.translate import take
 from builder_framework.ports import CacheSharing
 from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, encode_spec
@@ -38,7 +38,7 @@ class ExecutorTemplate:
     """What every executor has in common; the operator's choice.
 
     `resources`: the executor's own share, on top of the build's. `grace_period`: seconds between
-    a kill and the end. `network`: a Docker network name, or BRIDGE. `pids_limit`: processes and
+    a kill and the end. `network`: of Docker, its name, BRIDGE or HOST. `pids_limit`: processes and
     threads in the container. `idle`: seconds that an executor waits for another build of its kind.
     `upload_url`: where executors reach our API.
     """
@@ -78,7 +78,11 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
         git_protocols=template.git_protocols,
         staging_tag=template.staging_tag,
         pinned=launch.build.pinned,
-        cache_domain=cache_domain(launch.build, template.cache_sharing),
+        cache_domain=(
+            None
+            if request.cache is CacheUse.NONE
+            else cache_domain(launch.build, template.cache_sharing)
+        ),
     )
 
 
@@ -95,15 +99,22 @@ def kind(build: Build, template: ExecutorTemplate) -> str | None:
     Whoever shares an executor shares its engine, and so its caches. On the agent's engine the
     executor's container is the sign that its build is alive (`executor.sweep`).
     """
-    mode = mode_of(build, template)
-    if template.idle <= 0 or build.request.exclusive or mode is EngineMode.SOCKET:
+    mode, request = mode_of(build, template), build.request
+    alone = request.exclusive or request.cache is CacheUse.NONE
+    if template.idle <= 0 or alone or mode is EngineMode.SOCKET:
         return None
-    return f"{mode.value} {cache_domain(build, template.cache_sharing)}"
+    domain = cache_domain(build, template.cache_sharing)
+    return f"{mode.value} {network_of(build, template)} {domain}"
 
 
 def mode_of(build: Build, template: ExecutorTemplate) -> EngineMode:
     """The engine that was asked for, or the operator's."""
     return build.request.engine or template.engine.mode
+
+
+def network_of(build: Build, template: ExecutorTemplate) -> str:
+    """The network that was asked for, or the operator's."""
+    return build.request.executor_network or template.network
 
 
 def task_info(
@@ -156,11 +167,12 @@ def executor_info(
     executor.container.docker.image = template.image
     executor.container.docker.privileged = mode is not EngineMode.ROOTLESS
     executor.container.docker.force_pull_image = template.force_pull
-    if template.network in ("BRIDGE", "HOST"):
-        executor.container.docker.network = template.network
+    network = network_of(launch.build, template)
+    if network in ("BRIDGE", "HOST"):
+        executor.container.docker.network = network
     else:
         executor.container.docker.network = "USER"
-        executor.container.network_infos = [{"name": template.network}]
+        executor.container.network_infos = [{"name": network}]
     executor.container.docker.parameters = _parameters(launch, template, shared=shared)
     if mode is EngineMode.ROOTLESS:
         executor.container.docker.parameters += _UNCONFINED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from builder_framework.domain.model import Build
+from builder_framework.domain.model import Build, CacheUse
 from builder_framework.domain.states import State
 from builder_framework.protocol import Phase
 
@@ -30,7 +30,7 @@ class Warmth:
     def learn(self, build: Build) -> None:
         """Its newest attempt is over; if it came as far as building, its cache is there."""
         attempt = build.current
-        if attempt is None or attempt.live:
+        if attempt is None or attempt.live or build.request.cache is CacheUse.NONE:
             return
         if build.state is not State.SUCCEEDED and build.phase not in _HAS_BUILT:
             return
@@ -42,6 +42,8 @@ class Warmth:
 
     def of(self, build: Build) -> str | None:
         """The URL of the agent that is warm for it."""
+        if build.request.cache is CacheUse.NONE:
+            return None
         return self._places.get(_key(build))
 
 

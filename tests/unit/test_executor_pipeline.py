@@ -18,6 +18,7 @@ import pytest
 from builder_framework.protocol import (
     BuildSpec,
     EngineMode,
+    EngineSpec,
     LeaseAnswer,
     LeaseRequest,
     Outcome,
@@ -335,6 +336,8 @@ def test_the_image_says_where_it_is_from(bench: Bench) -> None:
         ({"staging_tag": "{build}:x"}, "staging_tag"),
         ({"staging_tag": "2"}, "staging_tag"),
         ({"build_id": "a/b"}, "build_id"),
+        ({"cache_domain": "../x"}, "cache_domain"),
+        ({"cache_domain": None, "engine": EngineSpec(EngineMode.SOCKET)}, "cache_domain"),
         ({"timeout": 0.0}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Build, Placement
+from builder_framework.domain.model import Build, CacheUse, Placement
 from builder_framework.protocol import Phase, Reason, Report
 from builder_framework.service.warmth import Warmth
 from tests.contract.builds import after, build
@@ -46,6 +46,16 @@ def test_only_what_came_as_far_as_building_left_something() -> None:
     warmth = Warmth()
     warmth.learn(running)
     assert warmth.of(running) is None
+
+
+def test_a_build_without_caches_goes_anywhere_and_leaves_nothing() -> None:
+    def cold(made: Build) -> Build:
+        return replace(made, request=replace(made.request, cache=CacheUse.NONE))
+
+    warmth = Warmth()
+    warmth.recall([built("a1"), cold(built("a2"))])
+    assert warmth.of(build("next")) == "http://a1:5051"
+    assert warmth.of(cold(build("next"))) is None
 
 
 def test_what_was_used_longest_ago_is_forgotten() -> None:
