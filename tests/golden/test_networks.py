@@ -77,16 +77,15 @@ def test_a_network_of_the_cluster_and_its_names(
 
 
 def test_a_network_that_a_build_asks_for(cluster: Cluster, tmp_path: Path, network: str) -> None:
-    """Within what the operator allows; builds of another network are in other executors."""
-    settings = {"BUILDER_EXECUTOR_NETWORKS": network, "BUILDER_EXECUTOR_IDLE": "20"}
+    """Within what the operator allows."""
+    settings = {"BUILDER_EXECUTOR_NETWORKS": network}
     with framework_with(cluster, tmp_path, **settings) as (framework, name):
-        found = "wget -q -T 5 -O /answer http://only-here/ || echo unknown > /answer"
+        found = "wget -q -O /answer http://only-here/ || echo unknown > /answer"
         url = repository(cluster, name, found)
         usual = framework.submit(url, f"{name}:1")
         asked = framework.submit(url, f"{name}:2", executor_network=network, no_cache=True)
-        ends = [framework.succeeded(build) for build in (usual, asked)]
-        executors = {build["attempts"][0]["executor"] for build in ends}
-        assert len(executors) == 2
+        for build in (usual, asked):
+            framework.succeeded(build)
         answers = [pull(cluster, name, tag).files["answer"] for tag in "12"]
         assert answers == [b"unknown\n", b"from the network\n"]
         body = framework.body(url, f"{name}:3", executor_network="HOST")
