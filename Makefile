@@ -26,7 +26,7 @@ FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-un
 PARALLEL := --numprocesses=auto --maxprocesses=4
 # The tests of one file after the other on one cluster, two files at the same time: most of it is
 # waiting, for the master's, the agents' and the engines' time-outs.
-TWO_CLUSTERS := --numprocesses=2 --dist=loadfile
+TWO_CLUSTERS := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 # Each of the 29 kinds of faults once, always the same; `make chaos` draws others.
 SHORT_CHAOS := --seed 7 --builds 30 --kills 29
 

@@ -85,8 +85,8 @@ class RecipeFields(Body):
             fail("is not allowed by the operator here (BUILDER_REPOSITORY_PROGRAMS)")
         return value
 
-    def to_recipe(self, policy: RequestPolicy) -> Recipe:
-        """As the domain has it."""
+    def to_recipe(self, policy: RequestPolicy, *, cached: bool = True) -> Recipe:
+        """As the domain has it. `cached`: whether the operator's own choice of caches holds."""
         programs = policy.repository_programs is Permission.ON
         return Recipe(
             context=self.context,
@@ -105,7 +105,7 @@ class RecipeFields(Body):
             tests=_or(self.tests, default=programs),
             cache_from=tuple(self.cache_from),
             cache_to=self.cache_to,
-            registry_cache=_or(self.registry_cache, default=policy.registry_cache),
+            registry_cache=_or(self.registry_cache, default=cached and policy.registry_cache),
         )
 
 

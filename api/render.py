@@ -162,7 +162,7 @@ def _source(source: Source, redactor: Redactor) -> Json:
             return {
                 "tarball": {
                     # What follows may be a signature.
-                    "url": redactor.text(tarball.shown) + ("?***" if "?" in tarball.url else ""),
+                    "url": redactor.text(tarball.url) + ("?***" if tarball.query else ""),
                     "username": _text(tarball.username, redactor.text),
                     "password": _mask(tarball.password),
                     "sha256": tarball.sha256,

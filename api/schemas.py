@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Len
@@ -52,18 +51,11 @@ from api.recipe_fields import (
 from api.source_fields import GitBody, GitLoginBody, InlineBody, SourceBody, TarballBody
 from builder_framework import validate_options
 from builder_framework.domain import endpoints
-from builder_framework.domain.model import (
-    BuildRequest,
-    CacheUse,
-    Constraint,
-    Dedupe,
-    Resources,
-    Supersede,
-)
+from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
-from builder_framework.protocol import EngineMode
-from builder_framework.recipe import Recipe, Source, UploadSource
+from builder_framework.protocol import CacheUse, EngineMode
+from builder_framework.recipe import Source, UploadSource
 from builder_framework.redact import Secret
 
 
@@ -159,22 +151,9 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
 
     @field_validator("exclusive")
     @classmethod
-    def _has_an_engine_of_its_own(cls, value: bool, info: ValidationInfo) -> bool:
+    def _not_everybodys(cls, value: bool, info: ValidationInfo) -> bool:
         if value and _engine(info) is EngineMode.SOCKET:
-            fail("the agent's engine is everybody's: ask for another engine, too")
-        return value
-
-    @field_validator("cache")
-    @classmethod
-    def _a_cache(cls, value: str, info: ValidationInfo) -> str:
-        if value == "shared":
-            return value
-        if _engine(info) is EngineMode.SOCKET:
-            fail("the agent's engine keeps its cache: ask for another engine, too")
-        others = ("cache_from", "cache_to", "registry_cache")
-        asked = [name for name in others if info.data.get(name)]
-        if asked:
-            fail(f"none is used, and none is left: leave out {' and '.join(asked)}")
+            fail("the agent's own engine (socket) is shared by all: choose another engine")
         return value
 
     @field_validator("executor_network")
@@ -184,7 +163,20 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
         if value is not None and value not in networks:
             fail(f"the operator allows {' and '.join(networks)} (BUILDER_EXECUTOR_NETWORKS)")
         if value not in (None, networks[0]) and _engine(info) is EngineMode.SOCKET:
-            fail("RUN is on a network of the agent's engine: ask for another engine, too")
+            fail("RUN is on networks of the agent's own engine (socket): choose another engine")
+        return value
+
+    @field_validator("cache")
+    @classmethod
+    def _nowhere_else(cls, value: str, info: ValidationInfo) -> str:
+        if value != "none":
+            return value
+        told = info.data
+        if _engine(info) is EngineMode.SOCKET:
+            fail("the agent's own engine (socket) has one cache for all: choose another engine")
+        for name in ("cache_from", "cache_to", "registry_cache"):
+            if told.get(name):
+                fail(f"none means that there is none in a registry either: leave {name} out")
         return value
 
     @field_validator("dedupe")
@@ -212,7 +204,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
                 _or(asked.mem, default.mem),
                 _or(asked.disk, default.disk),
             ),
-            recipe=self._recipe(policy),
+            recipe=self.to_recipe(policy, cached=self.cache != "none"),
             output=self.to_output(),
             registry_auth=self.registry_auth.to_auth() if self.registry_auth else None,
             registries=tuple(login.to_login() for login in self.registries),
@@ -229,11 +221,6 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             cache=CacheUse(self.cache),
             executor_network=self.executor_network,
         )
-
-    def _recipe(self, policy: RequestPolicy) -> Recipe:
-        """What the operator does with caches unasked is not for a build without any."""
-        recipe = self.to_recipe(policy)
-        return recipe if self.cache == "shared" else replace(recipe, registry_cache=False)
 
     def fingerprint(self, owner: str) -> str:
         """SHA-256 (hex) over the canonical body and its sender, to tell a replay from a mix-up.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from annotated_types import Len
@@ -164,8 +165,12 @@ class TarballBody(Body):
 
     def to_source(self) -> TarballSource:
         """The value that the executor gets."""
-        return TarballSource(
-            self.url, self.username, _secret(self.password), self.sha256, self.strip_components
+        return replace(
+            TarballSource.at(self.url),
+            username=self.username,
+            password=_secret(self.password),
+            sha256=self.sha256,
+            strip_components=self.strip_components,
         )
 
 

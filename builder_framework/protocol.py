@@ -69,6 +69,7 @@ class Reason(str, enum.Enum):
     PUSH_FAILED = "push_failed"
     ENGINE_FAILED = "engine_failed"
     DISK_FULL = "disk_full"
+    DISK_EXCEEDED = "disk_exceeded"
     TIMEOUT = "timeout"
     INVALID_SPEC = "invalid_spec"
     EXECUTOR_ERROR = "executor_error"
@@ -97,6 +98,13 @@ class EngineMode(str, enum.Enum):
     SOCKET = "socket"
 
 
+class CacheUse(str, enum.Enum):
+    """Whether a build has the caches of its trust domain, or begins cold and leaves nothing."""
+
+    SHARED = "shared"
+    NONE = "none"
+
+
 @dataclass(frozen=True)
 class Dns:
     """How names are resolved, as Docker's options `dns`, `dns-search` and `dns-option` say it;
@@ -116,7 +124,8 @@ class EngineSpec:
     `authorities`: PEM of certificate authorities that are trusted beside the system's, by engine,
     git and our own requests. `proxies`: `http_proxy`, `https_proxy`, `no_proxy`, for all of them
     and, as the predefined build arguments, for RUN. `sbom_generator`: image that makes SBOMs, if
-    not BuildKit's own choice. `dns`: of the executor and of RUN.
+    not BuildKit's own choice. `dns`: of the executor and of RUN. `disk_floor_mb`: MiB of the cache
+    volume's disk that shall stay free, at most; see `executor.disk`.
     """
 
     mode: EngineMode = EngineMode.NESTED
@@ -127,6 +136,7 @@ class EngineSpec:
     proxies: Mapping[str, Secret] = field(default_factory=dict)
     sbom_generator: str | None = None
     dns: Dns = field(default_factory=Dns)
+    disk_floor_mb: int = 1024
 
     def secrets(self) -> Iterator[Secret]:
         """The passwords in the URLs of proxies."""
@@ -145,7 +155,7 @@ class BuildSpec:
     `images[0]`'s repository under which the image is pushed before it may have its real tags.
     `pinned`: the manifest digest that an earlier attempt was about to publish; if the registry has
     it, this attempt publishes that one and builds nothing. `cache_domain`: builds with the same one
-    trust each other with their caches; without one the build begins cold and leaves nothing.
+    trust each other with their caches. `disk`: MiB that it may write, 0 for any number.
     """
 
     build_id: str
@@ -160,7 +170,9 @@ class BuildSpec:
     git_protocols: tuple[str, ...] = ("https", "ssh")
     staging_tag: str = "builder-staging"
     pinned: str | None = None
-    cache_domain: str | None = "all"
+    cache_domain: str = "all"
+    disk: float = 0.0
+    cache: CacheUse = CacheUse.SHARED
     version: int = VERSION
 
     def secrets(self) -> tuple[Secret, ...]:

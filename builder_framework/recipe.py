@@ -62,7 +62,7 @@ class TarballSource:
     """A tar archive at a URL: plain, gzip, bzip2 or xz.
 
     `sha256`: what it must be, in hex. `strip_components`: leading parts of names that are cut off.
-    `url` may have a query, which may be a secret (a signed URL); `shown` is without.
+    `query`: what follows the `?`, which may be a signature; `address` has both.
     """
 
     url: str
@@ -70,17 +70,23 @@ class TarballSource:
     password: Secret | None = None
     sha256: str | None = None
     strip_components: int = 0
+    query: Secret | None = None
+
+    @classmethod
+    def at(cls, address: str) -> TarballSource:
+        """An archive without anything but its address."""
+        url, _, query = address.partition("?")
+        return cls(url, query=Secret(query) if query else None)
 
     @property
-    def shown(self) -> str:
-        """The URL for people."""
-        return self.url.partition("?")[0]
+    def address(self) -> str:
+        """What is asked for."""
+        return self.url if self.query is None else f"{self.url}?{self.query.reveal()}"
 
     def secrets(self) -> Iterator[Secret | None]:
         """Every credential."""
         yield self.password
-        query = self.url.partition("?")[2]
-        yield Secret(query) if query else None
+        yield self.query
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ class Source:
         if self.git is not None:
             return self.git.url
         if self.tarball is not None:
-            return self.tarball.shown
+            return self.tarball.url
         kind = "upload" if self.upload is not None else "inline"
         return f"{kind}:{image_reference(images[0]).name}"
 

@@ -4,9 +4,9 @@
                              state     `ending` while its holder's engine stops
                              sources   what was built here, the newest first
                              docker/   the engine's data root
-    ROOT/none/engines/once-X/          the same for one build that leaves nothing
+    ROOT/none/engines/X/     the same of a build without a cache, gone with its engine
     ROOT/DOMAIN/git/URL-HASH/          see `executor.mirrors`
-    ROOT/DOMAIN/*/gone-X/              what is being removed
+    ROOT/DOMAIN/*/gone-X/    what is being removed
 
 Nothing of a domain is ever seen by another. A directory has one engine at a time, and a free one
 may be taken away to make room.
@@ -43,8 +43,6 @@ LOW_DISK = 0.1
 """Share of the file system that should be free when a build begins."""
 
 _TICK = 0.05
-
-_ONCE = "once-"
 _GONE = "gone-"
 
 _BLOBS = "containerd/daemon/io.containerd.content.v1.content/blobs/sha256/*"
@@ -60,28 +58,31 @@ _CLOCK = 2.0
 
 @dataclass(frozen=True)
 class CacheKey:
-    """Whose cache: `domain` is a file name, `source` says what is built. Not `kept`: a directory
-    that is new, and goes with the engine.
+    """Whose cache: `domain` is a file name, `source` says what is built. `lasting`: whether
+    anything was there before, or stays.
     """
 
     domain: str
     source: str
-    kept: bool = True
+    lasting: bool = True
 
 
-COLD = CacheKey("none", "", kept=False)
+NOBODY = "none"
+"""The domain of builds without a cache; others are 16 characters long."""
+
+COLD = CacheKey(NOBODY, "", lasting=False)
 
 
 @dataclass(frozen=True)
 class Lease:
     """A directory that is ours until `release`, or until this process ends. `since`: when it
-    became ours. Not `kept`: it goes then.
+    became ours.
     """
 
     folder: Path
     lock: IO[str]
     since: float
-    kept: bool = True
+    lasting: bool = True
 
     @property
     def data_root(self) -> Path:
@@ -113,24 +114,32 @@ class Lease:
 
     def release(self) -> None:
         """Let others have it, or nobody."""
-        if self.kept:
+        if self.lasting:
             self.lock.close()
         else:
-            _discard(self)
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove it. First its name: who finds one half-removed, without its lock file, would take
+        it, and lose what he writes there.
+        """
+        with contextlib.closing(self.lock), contextlib.suppress(OSError):
+            away = self.folder.with_name(f"{_GONE}{uuid.uuid4().hex}")
+            self.folder.rename(away)
+            shutil.rmtree(away, ignore_errors=True)
 
 
 def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Lease | None:
-    """A directory of the domain: the one where the source was built last, or the warmest free one;
-    a new one for a key that is not kept.
+    """A directory of the domain: the one where the source was built last, or the warmest free one.
 
     Waits for a moment if that one's engine is stopping. None once `go_on` says so. Raises OSError.
     """
     home = root / key.domain / "engines"
     home.mkdir(parents=True, exist_ok=True)
-    if not key.kept:
-        return _once(home, go_on)
     until = time.monotonic() + ENDING_PATIENCE
     while go_on():
+        if not key.lasting:
+            return _new(home)
         folders = _by_warmth(home, key.source)
         for folder in folders:
             lease = _try(folder)
@@ -147,16 +156,16 @@ def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Leas
 
 
 def make_room(root: Path = ROOT, low: float = LOW_DISK) -> list[Path]:
-    """Remove what dead executors left of builds that leave nothing, and of what they removed. Then,
-    while the disk is too full, directories that nobody uses, the longest unused first.
+    """Remove what dead executors left of builds without a cache, and of what they removed; while the
+    disk is too full, also directories that nobody uses, the longest unused first.
 
     Returns those that went for want of room.
     """
     for folder in root.glob(f"*/*/{_GONE}*"):
         shutil.rmtree(folder, ignore_errors=True)
-    for folder in root.glob(f"*/engines/{_ONCE}*"):
-        if (lease := _try(folder)) is not None:
-            _discard(lease)
+    for folder in root.glob(f"{NOBODY}*/engines/*"):
+        if (left := _try(folder)) is not None:
+            left.discard()
     gone = []
     kept = [*root.glob("*/engines/*"), *root.glob("*/git/*")]
     for folder in sorted(kept, key=_used):
@@ -164,29 +173,19 @@ def make_room(root: Path = ROOT, low: float = LOW_DISK) -> list[Path]:
             break
         if (lease := _try(folder)) is not None:
             logger.info("the disk is nearly full: removing %s", folder)
-            _discard(lease)
+            lease.discard()
             gone.append(folder)
     return gone
 
 
-def _discard(lease: Lease) -> None:
-    """Remove the directory of a lease. First its name: who finds one half-removed, without its lock
-    file, would take it, and lose what he writes there.
-    """
-    with contextlib.closing(lease.lock), contextlib.suppress(OSError):
-        away = lease.folder.with_name(f"{_GONE}{uuid.uuid4().hex}")
-        lease.folder.rename(away)
-        shutil.rmtree(away, ignore_errors=True)
-
-
-def _once(home: Path, go_on: Callable[[], bool]) -> Lease | None:
-    """A directory that nobody else ever has. Who makes room may be faster than our lock."""
-    while go_on():
-        folder = home / f"{_ONCE}{uuid.uuid4().hex}"
+def _new(home: Path) -> Lease:
+    """A directory that goes with its lease."""
+    while True:
+        folder = home / uuid.uuid4().hex
         folder.mkdir()
-        if (lease := _try(folder)) is not None:
-            return replace(lease, kept=False)
-    return None
+        lease = _try(folder)
+        if lease is not None:  # or somebody else has just cleared it away
+            return replace(lease, lasting=False)
 
 
 def _is_full(root: Path, low: float) -> bool:
@@ -198,7 +197,7 @@ def _by_warmth(home: Path, source: str) -> list[Path]:
     def warmth(folder: Path) -> tuple[bool, float]:
         return source in _sources(folder), _used(folder)
 
-    folders = (each for each in home.iterdir() if not each.name.startswith((_ONCE, _GONE)))
+    folders = (each for each in home.iterdir() if not each.name.startswith(_GONE))
     return sorted(folders, key=warmth, reverse=True)
 
 

@@ -24,6 +24,7 @@ class Stop(enum.Enum):
     KILL = "kill"
     SHUTDOWN = "shutdown"
     TIMEOUT = "timeout"
+    DISK = "disk"
 
 
 class Stopped(Exception):  # noqa: N818  (control flow, as GeneratorExit is)

@@ -18,6 +18,7 @@ from builder_framework.redact import Secret
 from executor import caches, dns, host, process, rootless, sweep
 from executor.caches import COLD, CacheKey, Lease
 from executor.cancel import CancelToken
+from executor.disk import DiskWatch
 from executor.failure import BuildFailure
 from executor.surroundings import network_settings
 
@@ -34,7 +35,7 @@ ENDING = 2.0
 """Seconds that an engine has to end before another one starts."""
 
 REMOVAL = 30.0
-"""Seconds in which the data of a build that leaves nothing goes; else the next executor does it."""
+"""Seconds in which the data of a build without a cache goes; else the next executor does it."""
 
 _TICK = 0.02
 
@@ -60,6 +61,11 @@ class Engine(Protocol):
         """Whether it is ours to end."""
         ...
 
+    @property
+    def data_root(self) -> Path | None:
+        """Where it writes, once it may; None for one that is not ours."""
+        ...
+
     def wait_ready(self, token: CancelToken, say: Callable[[str], None]) -> float:
         """Wait until it answers. Returns the seconds its start took (0: it ran already).
 
@@ -76,7 +82,7 @@ class Engine(Protocol):
         ...
 
     def tidy(self) -> None:
-        """Bring its cache below the mark, if it is private. No build may run in it."""
+        """Bring its cache below the mark, if it is private. What builds use meanwhile stays."""
         ...
 
     def stop(self, patience: float) -> None:
@@ -98,6 +104,7 @@ class SocketEngine:
 
     private = False
     alive = True
+    data_root = None
 
     def __init__(self, path: Path = Path("/var/run/docker.sock")) -> None:
         self._path = path
@@ -175,6 +182,11 @@ class NestedEngine:
     def alive(self) -> bool:
         """Whether it runs or is about to."""
         return self._failure is None and not self._stopping.is_set()
+
+    @property
+    def data_root(self) -> Path | None:
+        """See Engine."""
+        return self._lease.data_root if self._lease is not None else None
 
     def wait_ready(self, token: CancelToken, say: Callable[[str], None]) -> float:
         """See Engine."""
@@ -256,6 +268,8 @@ class NestedEngine:
                 gone = self._lease.scrub(self._needles)
                 if gone:
                     logger.info("%d records of steps that printed a secret are gone", gone)
+                if not self._lease.lasting:
+                    host.unmount(self._lease.folder)
                 self._lease.release()
 
     def _run(self, lease: Lease) -> None:
@@ -351,6 +365,7 @@ class Engines:
     """The engine of this executor: started with the first build, shared by all of them."""
 
     def __init__(self, sandbox: Path) -> None:
+        self.disk = DiskWatch()
         self._sandbox = sandbox
         self._lock = threading.Lock()
         self._settings: tuple[EngineSpec, str] | None = None

@@ -26,6 +26,7 @@ from executor import base_image, caches, labels
 from executor.bake import Build
 from executor.base_image import BaseImage
 from executor.cancel import CancelToken, Stop, Stopped
+from executor.disk import WatchedBuild
 from executor.dockerfile import base_of
 from executor.engine import Engine, Engines
 from executor.extras import Extras, make_extras
@@ -90,6 +91,7 @@ class Pipeline:
     caches: Path = caches.ROOT
     _report: Report = field(default_factory=lambda: Report(phase=Phase.STARTING))
     _timings: dict[str, float] = field(default_factory=dict)
+    _watched: WatchedBuild | None = None
 
     def run(self) -> Report:
         """The last report. Never raises; what went wrong is in it."""
@@ -155,8 +157,11 @@ class Pipeline:
             key = replace(key, domain=f"{key.domain}-rootless")
         with self.engines.use(self.spec.engine, key, reach) as engine:
             engine.protect(self.spec.secrets())
+            limit = int(self.spec.disk * 1024 * 1024)
+            watched = self._watched = WatchedBuild(self.token, self.workspace.root, limit)
             try:
-                yield engine
+                with self.engines.disk.watching(watched, engine, self.spec.engine.disk_floor_mb):
+                    yield engine
             finally:
                 if self.log.leaked:
                     self.engines.spoil(engine)
@@ -236,9 +241,8 @@ class Pipeline:
 
     def _mirrors(self, plan: Plan) -> Path | None:
         """The agent's engine has a cache of its own, and this container none."""
-        if self.spec.engine.mode is EngineMode.SOCKET or not self.caches.is_dir():
-            return None
-        if not plan.cache.kept:
+        kept = plan.cache.lasting and self.spec.engine.mode is not EngineMode.SOCKET
+        if not kept or not self.caches.is_dir():
             return None
         return self.caches / plan.cache.domain / "git"
 
@@ -408,6 +412,8 @@ class Pipeline:
         if self._report.images:
             tags = ", ".join(image.name for image in self._report.images)
             doing = f"{doing}, after {tags} had been pushed"
+        if self._watched is not None and (full := self._watched.failure) is not None:
+            return self._failed(full.reason, full.message, transient=full.transient)
         if self.token.why is Stop.TIMEOUT:
             return self._failed(
                 Reason.TIMEOUT, f"not done after {self.spec.timeout:g} s: stopped while {doing}"
@@ -424,7 +430,7 @@ def _url(source: Source) -> str | None:
     """Where others find it."""
     if source.git is not None:
         return source.git.url
-    return source.tarball.shown if source.tarball is not None else None
+    return source.tarball.url if source.tarball is not None else None
 
 
 def _hosts(source: Source) -> list[str]:

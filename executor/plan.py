@@ -6,15 +6,14 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 from builder_framework import validate, validate_options
 from builder_framework.errors import InvalidValueError
-from builder_framework.protocol import BuildSpec, EngineMode, Reason
+from builder_framework.protocol import BuildSpec, CacheUse, Reason
 from builder_framework.recipe import Recipe, Source
 from builder_framework.validate import ImageReference
-from executor import source_check
-from executor.caches import COLD, CacheKey
+from executor import caches, source_check
+from executor.caches import CacheKey
 from executor.failure import BuildFailure
 
 
@@ -53,20 +52,13 @@ def check(spec: BuildSpec) -> Plan:
         if not spec.timeout > 0:
             _wrong("the timeout is not a positive number of seconds")
     with _field("cache_domain"):
-        cache = _cache(spec)
+        domain = validate_options.cache_domain(spec.cache_domain)
     _check_output(spec)
     origin = source.origin([str(image) for image in images])
-    cache = replace(cache, source=hashlib.sha256(origin.encode()).hexdigest()[:16])
+    cache = caches.COLD
+    if spec.cache is not CacheUse.NONE:
+        cache = CacheKey(domain, hashlib.sha256(origin.encode()).hexdigest()[:16])
     return Plan(source, _recipe(spec.recipe), images, local, staging, cache)
-
-
-def _cache(spec: BuildSpec) -> CacheKey:
-    """Yet without the source."""
-    if spec.cache_domain is not None:
-        return CacheKey(validate_options.cache_domain(spec.cache_domain), "")
-    if spec.engine.mode is EngineMode.SOCKET:
-        _wrong("the agent's engine keeps its cache, and the build shall leave none")
-    return COLD
 
 
 def _recipe(recipe: Recipe) -> Recipe:
@@ -137,5 +129,5 @@ def _field(name: str) -> Iterator[None]:
         raise BuildFailure(Reason.INVALID_SPEC, f"{name}: {error.message}") from error
 
 
-def _wrong(problem: str) -> NoReturn:
+def _wrong(problem: str) -> None:
     raise InvalidValueError(problem)

@@ -33,12 +33,12 @@ def check(source: Source, protocols: Collection[str]) -> Source:
 
 def _tarball(source: TarballSource, protocols: Collection[str]) -> TarballSource:
     with _field("tarball.url"):
-        url = validate_archive.archive_url(source.url, protocols)
+        found = TarballSource.at(validate_archive.archive_url(source.address, protocols))
     with _field("tarball.sha256"):
         digest = None if source.sha256 is None else validate_archive.sha256(source.sha256)
     with _field("tarball.strip_components"):
         strip = validate_archive.strip_components(source.strip_components)
-    return replace(source, url=url, sha256=digest, strip_components=strip)
+    return replace(source, url=found.url, query=found.query, sha256=digest, strip_components=strip)
 
 
 def _upload(source: UploadSource) -> UploadSource:

@@ -63,7 +63,7 @@ class Fetcher:
             case GitSource(url=url, ref=ref):
                 return f"Cloning {url} ({ref or 'HEAD'})"
             case TarballSource() as tarball:
-                return f"Fetching {tarball.shown}"
+                return f"Fetching {tarball.url}"
             case UploadSource():
                 return "Fetching what was uploaded"
             case InlineSource():

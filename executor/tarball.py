@@ -7,11 +7,12 @@ leave devices behind (tarfile's `data` filter, PEP 706).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
-import lzma
+import os
+import re
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from builder_framework.protocol import Reason
 from builder_framework.recipe import TarballSource, UploadSource
 from builder_framework.redact import Secret
 from executor.cancel import CancelToken
+from executor.decompress import Plain
 from executor.failure import BuildFailure
 from executor.registry_http import certificates, retry_after
 
@@ -40,12 +42,23 @@ MAX_RATIO = 200
 
 MAX_ENTRIES = 500_000
 
+MAX_HEADER = 256 * 1024
+"""Bytes before a file's content: tarfile takes names, attributes and maps of holes into memory."""
+
+MAX_GLOBAL_FIELDS = 100
+"""Of pax headers that hold for all that follows; git writes one."""
+
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 """Seconds without a byte."""
 
 _CHUNK = 1024 * 1024
 _RATIO_FROM = 100 * 1024**2
+_TIMES = (-(2**31), 253_402_300_799)
+"""What ISO 8601 can say, up to the year 9999, and file systems keep."""
+
+_TOO_LONG = {errno.ENAMETOOLONG, errno.ELOOP}
+_QUERY = re.compile(r"\?[^\s'\"<>)]+")
 _NOT_NOW = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 
 
@@ -83,7 +96,7 @@ class Archive:
         auth = None
         if source.password is not None:
             auth = (source.username or "", source.password.reveal())
-        return cls(source.url, auth, None, source.sha256, source.strip_components)
+        return cls(source.address, auth, None, source.sha256, source.strip_components)
 
     @classmethod
     def uploaded(cls, source: UploadSource) -> Archive:
@@ -138,9 +151,9 @@ def _response(source: Archive) -> Iterator[requests.Response]:
                 _check(response, source.url)
                 yield response
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise BuildFailure(
-                Reason.TARBALL_FAILED, f"the archive did not come: {error}", transient=True
-            ) from error
+            # Where it led to may be signed in its query, which no request named.
+            why = _QUERY.sub("?***", str(error))
+            raise _failed(f"the archive did not come: {why}", transient=True) from None
 
 
 def _check(response: requests.Response, asked: str) -> None:
@@ -194,31 +207,65 @@ def unpack(stream: _Counted, folder: Path, strip: int, limits: Limits) -> Unpack
     Raises BuildFailure(tarball_invalid), and what `stream` raises.
     """
     newest, content = 0.0, 0
-    try:
-        with tarfile.open(fileobj=stream, mode="r|*") as archive:
+    with _broken():
+        plain = Plain(stream, MAX_HEADER)
+        with tarfile.open(fileobj=plain, mode="r|") as archive:
             for entries, member in enumerate(archive, start=1):
+                # What follows this one's content is the next one's header.
+                plain.most = archive.offset + MAX_HEADER
+                archive.members.clear()  # type: ignore[attr-defined]  # or each is kept
                 content += member.size
-                _check_limits(entries, content, stream.count, limits)
+                _check_limits(entries, content, limits)
+                _check_ratio(max(content, plain.count), stream.count, limits)
+                _check_header(archive, member)
                 if not _strip(member, strip):
                     continue
+                _check_hard_link(member, folder)
                 newest = max(newest, float(member.mtime))
                 # Whoever owns it there is nobody here.
                 archive.extract(member, folder, set_attrs=True, filter="data")
-        while stream.read():  # what follows the end still counts for the digest
-            pass
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, UnicodeError) as error:
-        raise _invalid(f"it is no tar archive, or a broken one: {error}") from error
-    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-        raise _invalid(f"two of its entries contradict each other: {error.strerror}") from error
+    while stream.read():  # what follows the end still counts for the digest
+        pass
     return Unpacked(stream.digest, newest)
 
 
-def _check_limits(entries: int, content: int, came: int, limits: Limits) -> None:
+@contextlib.contextmanager
+def _broken() -> Iterator[None]:
+    """What tarfile raises for an archive's faults; a full disk, for one, is none of them."""
+    try:
+        yield
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise _invalid(f"two of its entries contradict each other: {error.strerror}") from error
+    except OSError as error:
+        if error.errno not in _TOO_LONG:
+            raise
+        raise _invalid(f"one of its names: {error.strerror}") from error
+    except (tarfile.TarError, ArithmeticError, LookupError, ValueError, RecursionError) as error:
+        raise _invalid(f"it is no tar archive, or a broken one: {error}") from error
+
+
+def _check_header(archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    if len(archive.pax_headers) > MAX_GLOBAL_FIELDS:
+        raise _invalid(f"the archive has over {MAX_GLOBAL_FIELDS} global header fields")
+    if not _TIMES[0] <= member.mtime <= _TIMES[1]:  # nor is NaN
+        raise _invalid("one of its entries has a time that is out of range")
+
+
+def _check_hard_link(member: tarfile.TarInfo, folder: Path) -> None:
+    if member.islnk() and not os.path.lexists(folder / member.linkname):
+        raise _invalid(f"{member.name!r} is a link to what does not come before it")
+
+
+def _check_limits(entries: int, content: int, limits: Limits) -> None:
     if entries > limits.entries:
         raise _invalid(f"the archive has over {limits.entries} entries")
     if content > limits.content:
         raise _invalid(f"the archive's files have over {limits.content} bytes")
-    if content > _RATIO_FROM and content > came * limits.ratio:
+
+
+def _check_ratio(unpacked: int, came: int, limits: Limits) -> None:
+    """`unpacked`: headers, too."""
+    if unpacked > _RATIO_FROM and unpacked > came * limits.ratio:
         raise _invalid(f"the archive unpacks to over {limits.ratio} times its size")
 
 

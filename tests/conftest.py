@@ -94,3 +94,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+_LONGEST = ("test_failpoints", "test_agent_restarts", "test_hygiene", "test_restarts")
+"""Files that take minutes. Begun last, one of them would keep a cluster busy when all is over."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, after whatever else has its say about the order."""
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)

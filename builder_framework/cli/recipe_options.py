@@ -97,7 +97,7 @@ _VALUES = {
         "--supersede", metavar="queued|running", help="Older builds of the group end."
     ),
     "engine": click.option("--engine", metavar="nested|rootless|socket"),
-    "cache": click.option("--cache", metavar="shared|none", help="Of the agent."),
+    "cache": click.option("--cache", metavar="shared|none", help="none: cold, leaves nothing."),
     "executor_network": click.option("--executor-network", metavar="NAME"),
     "dedupe": click.option(
         "--dedupe", metavar="running|finished", help="Another build of the same may do."

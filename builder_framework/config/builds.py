@@ -29,7 +29,11 @@ class BuildSettings(ExecutorSettings):
     max_queue_ttl: Seconds = Field(7 * DAY, description="Seconds a request may ask to wait.")
     default_cpus: Amount = Field(1.0, description="cpus of a build, if not asked.")
     default_mem: Amount = Field(2048.0, description="MiB of memory of a build, if not asked.")
-    default_disk: Amount = Field(0.0, description="MiB of disk of a build, if not asked.")
+    default_disk: Amount = Field(
+        0.0,
+        description="MiB of disk of a build, if not asked. Builds with any are held to it, and for "
+        "that have executors of their own.",
+    )
     max_cpus: Amount = Field(256.0, description="cpus a request may ask for.")
     max_mem: Amount = Field(1024.0 * 1024, description="MiB of memory a request may ask for.")
     max_disk: Amount = Field(16 * 1024.0 * 1024, description="MiB of disk a request may ask for.")

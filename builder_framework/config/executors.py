@@ -104,6 +104,13 @@ class ExecutorSettings(FrameworkSettings):
         "build at a time. Without effect on the agent's engine (`engine = socket`), whose cache is "
         "its own.",
     )
+    disk_floor_mb: int = Field(
+        1024,
+        ge=0,
+        description="MiB that builds leave free on the disk of the agent's caches, or 5 % of it if "
+        "that is less. Below it, the youngest build of the engine that wrote most ends with "
+        "`disk_full`, and the others go on. 0: no build ends before the disk is full.",
+    )
     pids_limit: int = Field(
         8192,
         ge=1024,
@@ -215,6 +222,7 @@ class ExecutorSettings(FrameworkSettings):
             proxies,
             self.sbom_generator,
             Dns(self.executor_dns, self.executor_dns_search, self.executor_dns_options),
+            self.disk_floor_mb,
         )
 
     def volume_driver_options(self) -> tuple[tuple[str, str], ...]:

@@ -9,15 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from builder_framework.domain.model import (
-    Build,
-    BuildRequest,
-    CacheUse,
-    Dedupe,
-    Resources,
-    Supersede,
-)
+from builder_framework.domain.model import Build, BuildRequest, Dedupe, Resources, Supersede
 from builder_framework.domain.states import State
+from builder_framework.protocol import CacheUse
 from builder_framework.recipe import GitSource, Source, TarballSource, UploadSource
 from builder_framework.redact import Secret
 
@@ -79,8 +73,7 @@ def joins(request: BuildRequest, other: Build, now: float, window: float) -> boo
         return False
     if not other.terminal:
         return True
-    recipe = request.recipe
-    asked_again = recipe.no_cache or recipe.pull or request.cache is CacheUse.NONE
+    asked_again = request.recipe.no_cache or request.recipe.pull or request.cache is CacheUse.NONE
     return (
         request.dedupe is Dedupe.FINISHED
         and other.state is State.SUCCEEDED

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import InvalidValueError
-from builder_framework.protocol import EngineMode, FailedStep, Phase, PushedImage, Reason, Steps
+from builder_framework.protocol import (
+    CacheUse,
+    EngineMode,
+    FailedStep,
+    Phase,
+    PushedImage,
+    Reason,
+    Steps,
+)
 from builder_framework.recipe import (
     Logins,
     LoginUse,
@@ -96,13 +104,6 @@ class Dedupe(str, enum.Enum):
     OFF = "off"
     RUNNING = "running"
     FINISHED = "finished"
-
-
-class CacheUse(str, enum.Enum):
-    """Which of an agent's caches a build uses and leaves: its trust domain's, or none at all."""
-
-    SHARED = "shared"
-    NONE = "none"
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def _source(request: BuildRequest, redactor: Redactor) -> dict[str, Any]:
         case GitSource(url=url, ref=ref):
             return {"git": {"url": redactor.git_url(url), "ref": _optional(ref, redactor.text)}}
         case TarballSource() as tarball:
-            return {"tarball": {"url": redactor.text(tarball.shown)}}
+            return {"tarball": {"url": redactor.text(tarball.url)}}
         case UploadSource(sha256=sha256, size=size):
             return {"upload": {"sha256": sha256, "size": size}}
         case _:

@@ -11,10 +11,10 @@ from typing import Any
 from addict import Dict
 
 from builder_framework.cluster import IDLE_MARGIN, Launch
-from builder_framework.domain.model import Build, CacheUse, Placement, Resources
+from builder_framework.domain.model import Build, Placement, Resources
 from builder_framework.mesos.translate import take
 from builder_framework.ports import CacheSharing
-from builder_framework.protocol import BuildSpec, EngineMode, EngineSpec, encode_spec
+from builder_framework.protocol import BuildSpec, CacheUse, EngineMode, EngineSpec, encode_spec
 from builder_framework.recipe import Source
 
 CACHES = "/var/lib/builder"
@@ -78,11 +78,9 @@ def spec(launch: Launch, template: ExecutorTemplate) -> BuildSpec:
         git_protocols=template.git_protocols,
         staging_tag=template.staging_tag,
         pinned=launch.build.pinned,
-        cache_domain=(
-            None
-            if request.cache is CacheUse.NONE
-            else cache_domain(launch.build, template.cache_sharing)
-        ),
+        cache_domain=cache_domain(launch.build, template.cache_sharing),
+        disk=request.resources.disk,
+        cache=request.cache,
     )
 
 
@@ -97,10 +95,12 @@ def kind(build: Build, template: ExecutorTemplate) -> str | None:
     """Builds of the same kind may share an executor; None: the build has one of its own.
 
     Whoever shares an executor shares its engine, and so its caches. On the agent's engine the
-    executor's container is the sign that its build is alive (`executor.sweep`).
+    executor's container is the sign that its build is alive (`executor.sweep`). What builds write
+    to the disk can only be told apart where they have an engine each.
     """
-    mode, request = mode_of(build, template), build.request
-    alone = request.exclusive or request.cache is CacheUse.NONE
+    mode = mode_of(build, template)
+    asked = build.request
+    alone = asked.exclusive or asked.resources.disk > 0 or asked.cache is CacheUse.NONE
     if template.idle <= 0 or alone or mode is EngineMode.SOCKET:
         return None
     domain = cache_domain(build, template.cache_sharing)

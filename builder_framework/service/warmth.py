@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from builder_framework.domain.model import Build, CacheUse
+from builder_framework.domain.model import Build
 from builder_framework.domain.states import State
-from builder_framework.protocol import Phase
+from builder_framework.protocol import CacheUse, Phase
 
 REMEMBERED = 10_000
 """Sources; each takes some 300 bytes."""

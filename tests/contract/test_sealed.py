@@ -106,6 +106,19 @@ def test_no_place_of_the_database_shows_a_secret(
     assert not any(fingerprint in text for text in places(store_url).values())
 
 
+def test_a_signed_url_is_a_secret(bench: Bench, store_url: str) -> None:
+    """Whoever has it may fetch the archive."""
+    signature = "signature-canary-0123456789"
+    address = f"https://store.example/a.tgz?expires=1&signature={signature}"
+    body = {**BODY, "source": {"tarball": {"url": address}}}
+    answer = client(bench.service).post("/api/v1/builds", json=body, auth=("ann", PASSWORD))
+    assert answer.status_code == 202, answer.text
+    kept = bench.store.get(answer.get_json()["id"]).request.source.tarball
+    assert kept is not None
+    assert kept.address == address
+    assert shown([signature], store_url) == []
+
+
 def test_the_search_for_secrets_finds_them(store_url: str, opened: Open) -> None:
     """In clear, and in base64 inside something else."""
     store = opened()

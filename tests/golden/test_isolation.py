@@ -1,24 +1,18 @@
-"""Each engine builds the same image, the one without privilege has none, and a build may have and
-leave no caches.
-"""
+"""Each engine builds the same image, and the one without privilege has none."""
 
 from __future__ import annotations
 
 import json
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from devcluster import Cluster
 from tests.golden.conftest import Golden
-from tests.integration.harness import Framework, pull, until
+from tests.integration.harness import Framework, pull
 
 PORT = 8198
-
-SEES = "RUN --mount=type=cache,target=/c cp /c/who /who || echo nobody > /who; echo $WHO > /c/who"
-"""The image says who had the cache before."""
 
 
 @pytest.fixture(scope="module")
@@ -87,65 +81,3 @@ def test_programs_of_the_repository_need_a_network_of_their_own(
     answer = rootless.call("POST", "/api/v1/builds", json=body)
     assert answer.status_code == 400
     assert "nested" in answer.text
-
-
-@pytest.fixture(scope="module")
-def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where agents keep them, for all to see."""
-    return tmp_path_factory.mktemp("caches")
-
-
-@pytest.fixture(scope="module")
-def sharing(
-    cluster: Cluster, caches: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Framework]:
-    settings = {
-        "BUILDER_FRAMEWORK_NAME": "sharing",
-        "BUILDER_CACHE_PATH": str(caches),
-        "BUILDER_ENGINES": "rootless",
-        "BUILDER_EXECUTOR_IDLE": "20",
-    }
-    running = Framework(cluster, tmp_path_factory.mktemp("sharing"), PORT + 3, settings)
-    running.start()
-    yield running
-    running.end(signal.SIGTERM)
-
-
-@pytest.mark.parametrize("engine", ["nested", "rootless"])
-def test_a_build_without_caches_finds_none_and_leaves_none(
-    golden: Golden, sharing: Framework, caches: Path, engine: str
-) -> None:
-    """Neither layers, nor cache mounts, nor a mirror of the repository."""
-    url = golden.create("ARG WHO", SEES)
-    who = []
-    for tag, cache in (("1", "shared"), ("2", "none"), ("3", "shared")):
-        build = sharing.submit(
-            url, f"{golden.name}:{tag}", cache=cache, engine=engine, build_args={"WHO": tag}
-        )
-        done = sharing.succeeded(build)
-        who.append(pull(golden.cluster, golden.name, tag).files["who"])
-        assert ("was here" in sharing.log(build)) == (cache == "shared"), "a mirror tells"
-        if cache == "none":
-            assert done["result"]["steps"]["cached"] == 0
-            until(lambda: not list(caches.glob("none*/engines/*")), "all of it is gone")
-            assert not list(caches.glob("none*/git"))
-    assert who == [b"nobody\n", b"nobody\n", b"1\n"]
-
-
-def test_what_a_killed_build_without_caches_leaves_goes_with_the_next_build(
-    golden: Golden, sharing: Framework, caches: Path
-) -> None:
-    url = golden.create("RUN echo it runs && sleep 300")
-    rack = {"constraints": [["rack", "EQUALS", "a"]]}
-    killed = sharing.submit(url, f"{golden.name}:1", cache="none", max_attempts=1, **rack)
-    sharing.wait_for(killed, lambda _: " it runs\n" in sharing.log(killed), "in its step")
-    label = f"label=builder.build={killed}"
-    container = golden.cluster.engine.docker("ps", "--quiet", "--filter", label).strip()
-    golden.cluster.engine.docker("kill", container)
-    assert sharing.wait_end(killed)["state"] == "FAILED"
-    assert list(caches.glob("none/engines/once-*/docker"))
-    other = golden.cluster.git.create_repository(
-        f"{golden.name}-o", {"Dockerfile": f"FROM {golden.cluster.base_image}\nRUN true\n"}
-    )
-    sharing.succeeded(sharing.submit(other, f"{golden.name}:2", exclusive=True, **rack))
-    assert not list(caches.glob("none/engines/*"))

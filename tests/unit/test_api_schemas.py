@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from api import render, schemas, strictjson
 from builder_framework import codec
-from builder_framework.domain.model import CacheUse, Resources
+from builder_framework.domain.model import Resources
 from builder_framework.errors import InvalidInputError
 from builder_framework.ports import Permission, RequestPolicy
-from builder_framework.protocol import EngineMode
+from builder_framework.protocol import CacheUse, EngineMode
 from builder_framework.redact import MASK, Secret
 from tests.sources import git_of
 
@@ -161,7 +161,6 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "engine": None,
         "exclusive": False,
         "cache": "shared",
-        "executor_network": None,
         "cache_from": [],
         "cache_to": None,
         "registry_cache": False,
@@ -257,62 +256,6 @@ def test_the_operators_limits_hold(field: str, value: dict[str, Any], unit: str)
     assert unit in problem.problem
 
 
-ISOLATED = RequestPolicy(
-    engines=(EngineMode.NESTED, EngineMode.SOCKET),
-    networks=("BRIDGE", "weave"),
-    registry_cache=True,
-)
-
-
-@pytest.mark.parametrize(
-    ("field", "asked", "words"),
-    [
-        ("engine", {"engine": "rootless"}, "nested and socket (BUILDER_ENGINES)"),
-        (
-            "executor_network",
-            {"executor_network": "HOST"},
-            "BRIDGE and weave (BUILDER_EXECUTOR_NETWORKS)",
-        ),
-        ("executor_network", {"executor_network": "weave", "engine": "socket"}, "another engine"),
-        ("exclusive", {"exclusive": True, "engine": "socket"}, "another engine"),
-        ("cache", {"cache": "none", "engine": "socket"}, "another engine"),
-        ("cache", {"cache": "none", "cache_from": ["app:c"]}, "leave out cache_from"),
-        (
-            "cache",
-            {"cache": "none", "cache_to": "app:c", "registry_cache": True},
-            "leave out cache_to and registry_cache",
-        ),
-        ("cache", {"cache": "warm"}, "'shared' or 'none'"),
-    ],
-)
-def test_isolation_is_what_the_operator_and_the_engine_can_keep(
-    field: str, asked: dict[str, Any], words: str
-) -> None:
-    body = {"source": {"git": {"url": "https://host/x"}}, "images": ["app"]}
-    with pytest.raises(InvalidInputError) as caught:
-        schemas.parse_build({**body, **asked}, ISOLATED)
-    (problem,) = caught.value.problems
-    assert problem.field == field
-    assert words in problem.problem
-
-
-def test_isolation_that_was_asked_for() -> None:
-    """With `cache: none` the operator's cache in the registry is not for this build, either."""
-    body = {"source": {"git": {"url": "https://host/x"}}, "images": ["app"]}
-    asked = {"exclusive": True, "cache": "none", "executor_network": "weave"}
-    request = schemas.parse_build({**body, **asked}, ISOLATED).to_request(ISOLATED)
-    assert (request.exclusive, request.cache, request.executor_network) == (
-        True,
-        CacheUse.NONE,
-        "weave",
-    )
-    assert not request.recipe.registry_cache
-    assert {name: render.request(request)[name] for name in asked} == asked
-    assert schemas.parse_build(body, ISOLATED).to_request(ISOLATED).recipe.registry_cache
-    socket = {"engine": "socket", "executor_network": "BRIDGE", "cache": "shared"}
-    schemas.parse_build({**body, **socket}, ISOLATED)
-
-
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -331,6 +274,38 @@ def test_a_dockerfile_alone_is_all_there_is(asked: dict[str, Any], words: str) -
     assert words in problem.problem
     named = {"context": "./", "dockerfile": "./Dockerfile", "timestamp": "zero"}
     schemas.parse_build({**body, **named}, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("asked", "engines", "words"),
+    [
+        ({"engine": "socket"}, (EngineMode.NESTED, EngineMode.SOCKET), "choose another engine"),
+        ({}, (EngineMode.SOCKET,), "choose another engine"),
+        ({"cache_from": ["app:cache"]}, (EngineMode.NESTED,), "leave cache_from out"),
+        ({"cache_to": "app:cache"}, (EngineMode.NESTED,), "leave cache_to out"),
+        ({"registry_cache": True}, (EngineMode.NESTED,), "leave registry_cache out"),
+    ],
+)
+def test_no_cache_is_none_anywhere(
+    asked: dict[str, Any], engines: tuple[EngineMode, ...], words: str
+) -> None:
+    body = {"source": {"git": {"url": "https://host/x"}}, "images": ["app"], **asked}
+    policy = RequestPolicy(engines=engines, registry_cache=True)
+    schemas.parse_build(body, policy)
+    with pytest.raises(InvalidInputError) as caught:
+        schemas.parse_build({**body, "cache": "none"}, policy)
+    (problem,) = caught.value.problems
+    assert problem.field == "cache"
+    assert words in problem.problem
+
+
+def test_a_build_without_a_cache_has_not_the_operators_in_the_registry_either() -> None:
+    policy = RequestPolicy(registry_cache=True)
+    body = {"source": {"git": {"url": "https://host/x"}}, "images": ["app"]}
+    for asked, kept in (({}, True), ({"cache": "none"}, False)):
+        request = schemas.parse_build({**body, **asked}, policy).to_request(policy)
+        assert request.recipe.registry_cache is kept
+        assert (request.cache is CacheUse.SHARED) is kept
 
 
 scalars = st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from builder_framework.domain.model import CacheUse
 from builder_framework.redact import Secret
 from tests.unit.builds_double import MemoryBuilds
 from tests.unit.commands import GIT, Run, only_build
@@ -32,7 +31,7 @@ def test_every_flag_becomes_its_field(
         "--cache-from", "r.example/a:c", "--cache-to", "r.example/b:c", "--registry-cache",
         "--no-cache", "--pull", "--sbom", "--shm-size", "64", "--network", "none",
         "--timestamp", "source", "--provenance", "max", "--no-standard-labels",
-        "--supersede", "running", "--group", "g", "--executor-network", "BRIDGE", "--json",
+        "--supersede", "running", "--group", "g", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     recipe = builds.get(only_build(builds)).build.request.recipe
@@ -59,15 +58,8 @@ def test_every_flag_becomes_its_field(
         "standard_labels": False,
         "supersede": "running",
         "group": "g",
-        "executor_network": "BRIDGE",
     }
     assert {name: shown[name] for name in expected} == expected
-
-
-def test_a_build_without_caches(run: Run, builds: MemoryBuilds) -> None:
-    result = run("submit", *GIT, "--cache", "none")
-    assert result.exit_code == 0, result.stderr
-    assert builds.get(only_build(builds)).build.request.cache is CacheUse.NONE
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,13 @@ from builder_framework.domain import events as ev
 from builder_framework.domain.model import (
     Build,
     BuildRequest,
-    CacheUse,
     Constraint,
     Dedupe,
     Placement,
     Resources,
     Supersede,
 )
-from builder_framework.protocol import Reason, Report
+from builder_framework.protocol import CacheUse, Reason, Report
 from builder_framework.recipe import (
     GitSource,
     InlineSource,
@@ -110,9 +109,6 @@ def test_when_and_where_it_is_done_does_not_matter(changes: dict[str, Any]) -> N
         {"recipe": Recipe(secrets={"token": Secret("other")})},
         {"output": Output(timestamp="zero")},
         {"registry_auth": RegistryAuth("me", Secret("x"))},
-        # Who wants nothing of other builds, or to be on another network, gets no build of those.
-        {"cache": CacheUse.NONE},
-        {"executor_network": "weave"},
         # Nobody may wait for news that he never gets.
         {"webhooks": (Secret("https://hooks.example/mine"),)},
     ],
@@ -155,7 +151,7 @@ def test_one_that_ends_without_an_image_is_not(events: tuple[ev.Event, ...]) -> 
 def test_a_finished_one_does_for_a_while_for_those_who_say_so(
     wish: Dedupe, recipe: Recipe, now: float, expected: bool
 ) -> None:
-    """Who asks for newer base images, for every step anew or for no cache wants it done."""
+    """Who asks for newer base images or for every step anew wants it done."""
     asked = replace(REQUEST, dedupe=wish, recipe=recipe)
     assert dedupe.joins(asked, build(PLACED, DONE), now, window=60.0) is expected
     cold = replace(asked, cache=CacheUse.NONE)

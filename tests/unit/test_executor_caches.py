@@ -81,66 +81,42 @@ def test_nobody_waits_for_one_that_does_not_stop(
 
 
 def test_waiting_ends_with_the_build(tmp_path: Path) -> None:
-    assert acquire(COLD, lambda: False, tmp_path) is None
+    assert acquire(CacheKey("d", "s"), lambda: False, tmp_path) is None
 
 
-def cold(root: Path) -> Lease:
-    lease = acquire(COLD, lambda: True, root)
-    assert lease is not None
-    return lease
+def test_a_build_without_a_cache_begins_cold_and_leaves_nothing(tmp_path: Path) -> None:
+    leases = [acquire(COLD, lambda: True, tmp_path) for _ in range(2)]
+    folders = {lease.folder for lease in leases if lease is not None}
+    assert len(folders) == 2
+    for lease in leases:
+        assert lease is not None
+        assert not lease.data_root.exists()
+        lease.data_root.mkdir()
+        lease.release()
+    assert not any(folder.exists() for folder in folders)
 
 
-def test_a_build_that_leaves_nothing_begins_with_nothing(tmp_path: Path) -> None:
-    first, second = cold(tmp_path), cold(tmp_path)
-    assert first.folder != second.folder
-    (first.folder / "docker").mkdir()
-    first.remember("s")
-    first.release()
-    assert sorted((tmp_path / "none" / "engines").iterdir()) == [second.folder]
-    third = cold(tmp_path)
-    assert sorted(path.name for path in third.folder.iterdir()) == ["lock"]
-    second.release()
-    third.release()
-    assert list((tmp_path / "none" / "engines").iterdir()) == []
+def test_what_a_killed_engine_left_goes_with_the_next_cold_build(tmp_path: Path) -> None:
+    left = tmp_path / COLD.domain / "engines" / "left"
+    (left / "docker").mkdir(parents=True)
+    used = acquire(COLD, lambda: True, tmp_path)
+    assert used is not None
+    assert not left.exists()
+    other = acquire(COLD, lambda: True, tmp_path)
+    assert other is not None
+    assert used.folder.exists(), "somebody builds there"
+    for lease in (used, other):
+        lease.release()
 
 
-def test_what_a_killed_executor_could_not_remove_goes_with_the_next_one(
-    tmp_path: Path, take: Taker
-) -> None:
-    """However much room there is; what is in use stays, and so does what others left to keep."""
-    dead, living, kept = cold(tmp_path), cold(tmp_path), take()
-    (dead.folder / "docker").mkdir()
-    dead.lock.close()  # as the kernel does
-    half = kept.folder.with_name("gone-1")
-    (half / "docker").mkdir(parents=True)
+def test_caches_that_last_stay(take: Taker, tmp_path: Path) -> None:
+    kept = take()
+    kept.data_root.mkdir()
     kept.release()
-    assert make_room(tmp_path, low=0.0) == []
-    assert not dead.folder.exists()
-    assert not half.exists()
-    assert living.folder.exists()
-    assert kept.folder.exists()
-    living.release()
-
-
-def test_nobody_gets_a_directory_that_is_being_removed(
-    take: Taker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its lock file may be the first to go."""
-    lease = take()
-    (lease.folder / "docker").mkdir()
-    lease.release()
-    remove, found = shutil.rmtree, []
-
-    def slowly(path: Path, *, ignore_errors: bool) -> None:
-        (path / "lock").unlink()
-        found.append(take())
-        (found[0].folder / "docker").mkdir()
-        (found[0].folder / "docker" / "new").touch()
-        remove(path, ignore_errors=ignore_errors)
-
-    monkeypatch.setattr(shutil, "rmtree", slowly)
-    make_room(tmp_path, low=1.0)
-    assert (found[0].folder / "docker" / "new").exists()
+    cold = acquire(COLD, lambda: True, tmp_path)
+    assert cold is not None
+    cold.release()
+    assert kept.data_root.exists()
 
 
 class Usage(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ import pytest
 from builder_framework.protocol import EngineMode, EngineSpec, Reason
 from executor import engine as engine_module
 from executor import host
-from executor.caches import COLD, CacheKey
+from executor.caches import CacheKey
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.engine import Engines, NestedEngine, SocketEngine
 from executor.failure import BuildFailure
@@ -69,16 +68,14 @@ def mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 Make = Callable[..., NestedEngine]
 
-OURS = CacheKey("ours", "a")
-
 
 @pytest.fixture
 def make(tmp_path: Path, mode: Path) -> Iterator[Make]:
     made: list[NestedEngine] = []
 
-    def new(name: str = "a", key: CacheKey = OURS) -> NestedEngine:
+    def new(name: str = "a") -> NestedEngine:
         engine = NestedEngine(
-            EngineSpec(), tmp_path, key, root=tmp_path / "cache", run_dir=tmp_path / name
+            EngineSpec(), tmp_path, root=tmp_path / "cache", run_dir=tmp_path / name
         )
         made.append(engine)
         return engine
@@ -186,26 +183,6 @@ def test_the_next_one_finds_what_the_last_one_left(make: Make) -> None:
     assert first._lease.data_root == second._lease.data_root
 
 
-def test_one_that_leaves_nothing_is_waited_for(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Removing much takes longer than an engine may take to end."""
-    engine = make("a", COLD)
-    wait(engine)
-    assert engine._lease is not None
-    (engine._lease.data_root / "blobs").mkdir(parents=True)
-    remove = shutil.rmtree
-
-    def slowly(path: Path, *, ignore_errors: bool) -> None:
-        time.sleep(1.0)
-        remove(path, ignore_errors=ignore_errors)
-
-    monkeypatch.setattr(shutil, "rmtree", slowly)
-    engine.stop(0.5)
-    assert list((tmp_path / "cache" / "none" / "engines").iterdir()) == []
-    assert "killing it" not in caplog.text
-
-
 def test_stopping_one_that_waits_for_the_data_root(make: Make) -> None:
     first = make("a")
     wait(first)
@@ -242,7 +219,7 @@ def engines(tmp_path: Path, mode: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def ready(engines: Engines, spec: EngineSpec) -> engine_module.Engine:
-    with engines.use(spec, OURS) as engine:
+    with engines.use(spec) as engine:
         engine.wait_ready(CancelToken(), lambda _: None)
         return engine
 
@@ -297,8 +274,8 @@ def test_other_settings_need_another_engine(engines: Engines) -> None:
 
 
 def test_another_trust_domain_needs_another_engine(engines: Engines) -> None:
-    others = CacheKey("others", "a")
-    with engines.use(EngineSpec(), OURS) as first:
+    ours, others = CacheKey("ours", "a"), CacheKey("others", "a")
+    with engines.use(EngineSpec(), ours) as first:
         with engines.use(EngineSpec(), CacheKey("ours", "b")) as same:
             assert same is first
         with pytest.raises(BuildFailure, match="other settings"):

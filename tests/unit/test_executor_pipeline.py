@@ -17,8 +17,8 @@ import pytest
 
 from builder_framework.protocol import (
     BuildSpec,
+    CacheUse,
     EngineMode,
-    EngineSpec,
     LeaseAnswer,
     LeaseRequest,
     Outcome,
@@ -41,7 +41,7 @@ from builder_framework.recipe import (
 )
 from builder_framework.redact import Secret
 from builder_framework.validate import ImageReference
-from executor import base_image
+from executor import base_image, caches
 from executor import pipeline as pipeline_module
 from executor.bake import Build
 from executor.base_image import BaseImage
@@ -84,6 +84,7 @@ class FakeEngine:
     private: bool = True
     alive: bool = True
     address: str = "unix:///nowhere"
+    data_root: Path | None = None
     failure: str | None = None
     stopped: list[float] = field(default_factory=list)
     protected: list[Secret] = field(default_factory=list)
@@ -158,6 +159,7 @@ class Bench:
     clock: Callable[[], float] = time.monotonic
     framework: Callable[[LeaseRequest], LeaseAnswer | None] = grant
     asked: list[LeaseRequest] = field(default_factory=list)
+    keys: list[CacheKey] = field(default_factory=list)
 
     @property
     def repository(self) -> FakeRepository:
@@ -171,6 +173,7 @@ class Bench:
             self.desk.answer(answer)
 
     out_of_memory: bool = False
+    caches: Path = caches.ROOT
 
     def run(self, **changes: Any) -> Report:
         log = BuildLog(self.tmp_path / "log", [PASSWORD])
@@ -188,6 +191,7 @@ class Bench:
                 self.clock,
                 Backoff(0.01, 0.01),
                 out_of_memory=lambda: self.out_of_memory,
+                caches=self.caches,
             ).run()
         log.close()
         return report
@@ -235,7 +239,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         made.build_it(token)
         return Steps(3, 1)
 
-    def engine_for(*_: object) -> Engine:
+    def engine_for(_spec: object, key: CacheKey, _reach: object) -> Engine:
+        made.keys.append(key)
         return engine
 
     monkeypatch.setattr(engines, "_engine_for", engine_for)
@@ -336,8 +341,6 @@ def test_the_image_says_where_it_is_from(bench: Bench) -> None:
         ({"staging_tag": "{build}:x"}, "staging_tag"),
         ({"staging_tag": "2"}, "staging_tag"),
         ({"build_id": "a/b"}, "build_id"),
-        ({"cache_domain": "../x"}, "cache_domain"),
-        ({"cache_domain": None, "engine": EngineSpec(EngineMode.SOCKET)}, "cache_domain"),
         ({"timeout": 0.0}, "timeout"),
         ({"timeout": float("nan")}, "timeout"),
     ],
@@ -764,6 +767,36 @@ def test_the_deadline(bench: Bench) -> None:
     report = bench.run(timeout=2.5)
     assert (report.outcome, report.reason) == (Outcome.FAILED, Reason.TIMEOUT)
     assert report.message == "not done after 2.5 s: stopped while BUILDING"
+
+
+@pytest.mark.parametrize(("cache", "kept"), [(CacheUse.SHARED, True), (CacheUse.NONE, False)])
+def test_a_build_without_a_cache_has_no_mirror_of_its_repository_either(
+    bench: Bench, tmp_path: Path, cache: CacheUse, kept: bool
+) -> None:
+    bench.caches = tmp_path / "caches"
+    bench.caches.mkdir()
+    report = bench.run(cache=cache)
+    assert report.outcome is Outcome.SUCCEEDED
+    (key,) = bench.keys
+    assert key.lasting is kept
+    assert bool(list(bench.caches.glob("*/git/*"))) is kept
+
+
+def test_a_build_that_writes_more_than_it_asked_for(bench: Bench, tmp_path: Path) -> None:
+    """What ended it is told, not that it was stopped."""
+    bench.engine.data_root = data_root = tmp_path / "docker"
+    data_root.mkdir()
+
+    def write(token: CancelToken) -> None:
+        (data_root / "layer").write_bytes(bytes(range(256)) * 4096 * 3)
+        block(token)
+
+    bench.build_it = write
+    report = bench.run(disk=2.0)
+    assert (report.outcome, report.reason) == (Outcome.FAILED, Reason.DISK_EXCEEDED)
+    assert report.transient is False
+    assert "wrote 3 MiB" in str(report.message)
+    assert "Failed (disk_exceeded)" in bench.log
 
 
 @pytest.mark.parametrize(

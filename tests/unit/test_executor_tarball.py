@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import bz2
+import errno
+import gzip
 import hashlib
 import http.server
 import io
 import lzma
 import tarfile
 import threading
+import traceback
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,14 @@ from executor.tarball import Archive, Limits, fetch
 
 def at(url: str, *login: Any, **options: Any) -> Archive:
     return Archive.at(TarballSource(url, *login, **options))
+
+
+def test_the_query_is_part_of_what_is_asked_for() -> None:
+    address = "https://h.example/a.tgz?signature=a?b"
+    source = TarballSource.at(address)
+    assert (source.url, source.address) == ("https://h.example/a.tgz", address)
+    assert Archive.at(source).url == address
+    assert "signature" not in repr(source)
 
 
 Change = Callable[[tarfile.TarInfo], None]
@@ -48,6 +61,10 @@ def link(kind: bytes, target: str) -> Change:
         info.type, info.linkname = kind, target
 
     return change
+
+
+def pax(**fields: str) -> Change:
+    return lambda info: setattr(info, "pax_headers", fields)
 
 
 def archive(*entries: Entry, mode: str = "w:gz") -> bytes:
@@ -226,6 +243,119 @@ def test_an_archive_has_limits(server: Server, folder: Path, limits: Limits, wor
         fetch(at(server.url), folder, CancelToken(), limits)
     assert caught.value.reason is Reason.TARBALL_INVALID
     assert sum(map(len, contents(folder).values())) <= 120 * 1024 * 1024
+
+
+def header(kind: bytes, size: int = 0) -> bytes:
+    info = tarfile.TarInfo("a")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def holes(count: int) -> bytes:
+    """A file (old GNU format) whose map of holes goes on for so many blocks."""
+    first = bytearray(header(tarfile.GNUTYPE_SPARSE))
+    first[482] = 1  # isextended
+    first[148:156] = b" " * 8
+    first[148:156] = b"%06o\0 " % sum(first)
+    return bytes(first) + (b"00000000001\0" * 42 + b"\1" + bytes(7)) * count
+
+
+ZEROS = 128 * 1024 * 1024
+HEAVY = {
+    "bzip2": lambda: bz2.compress(header(tarfile.REGTYPE, ZEROS) + bytes(ZEROS)),
+    "a long attribute": lambda: gzip.compress(header(tarfile.XHDTYPE, ZEROS) + bytes(ZEROS)),
+    "a long name": lambda: gzip.compress(header(tarfile.GNUTYPE_LONGNAME, ZEROS) + bytes(ZEROS)),
+    "many holes": lambda: gzip.compress(holes(50_000)),
+}
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_what_grows_when_it_is_unpacked_is_not_taken_into_memory(
+    server: Server, folder: Path, name: str
+) -> None:
+    """Other builds share it."""
+    server.body = HEAVY[name]()
+    tracemalloc.start()
+    try:
+        with pytest.raises(BuildFailure) as caught:
+            fetch(at(server.url), folder, CancelToken())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.reason is Reason.TARBALL_INVALID
+    assert peak < 16 * 1024 * 1024
+
+
+def test_entries_are_forgotten_one_by_one(server: Server, folder: Path) -> None:
+    one = archive(entry("a", change=pax(comment="x" * 2000)), mode="w")[:3072]
+    server.body = gzip.compress(one * 20_000 + bytes(1024))
+    tracemalloc.start()
+    try:
+        fetch(at(server.url, strip_components=1), folder, CancelToken())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 * 1024 * 1024
+
+
+def test_headers_for_all_that_follows_are_few(server: Server, folder: Path) -> None:
+    file = io.BytesIO()
+    many = {f"field{number}": "x" for number in range(tarball.MAX_GLOBAL_FIELDS + 1)}
+    with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers=many) as tar:
+        tar.addfile(tarfile.TarInfo("a"))
+    server.body = file.getvalue()
+    with pytest.raises(BuildFailure, match="global header fields"):
+        fetch(at(server.url), folder, CancelToken())
+
+
+ODD = {
+    "a long name": (entry("a" * 300, b"x"), "name"),
+    "a deep name": (entry("/".join(["a" * 200] * 25), b"x"), "name"),
+    "a late time": (entry("a", change=lambda info: setattr(info, "mtime", 2**40)), "time"),
+    "no time": (entry("a", change=pax(mtime="nan")), "time"),
+    "a zero in a name": (entry("a", change=pax(path="a\0b")), "null byte"),
+    "a map of nothing": (entry("a", change=pax(**{"GNU.sparse.map": "1,x"})), "broken"),
+    "a link to nothing": (entry("a", change=link(tarfile.LNKTYPE, "none")), "before it"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_entry_is_the_archives_fault(server: Server, folder: Path, name: str) -> None:
+    """It would be no better another time, on another agent."""
+    odd, words = ODD[name]
+    server.body = archive(odd)
+    with pytest.raises(BuildFailure, match=words) as caught:
+        fetch(at(server.url), folder, CancelToken())
+    assert (caught.value.reason, caught.value.transient) == (Reason.TARBALL_INVALID, False)
+
+
+def test_many_headers_of_one_entry(server: Server, folder: Path) -> None:
+    """Each is read by the one before."""
+    server.body = header(tarfile.XHDTYPE) * 400 + archive(*GOOD, mode="w")
+    with pytest.raises(BuildFailure) as caught:
+        fetch(at(server.url), folder, CancelToken())
+    assert caught.value.reason is Reason.TARBALL_INVALID
+
+
+def test_a_full_disk_is_not_the_archives_fault(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    server.body = archive(*GOOD)
+    monkeypatch.setattr(tarfile.TarFile, "extract", full)
+    with pytest.raises(OSError, match="No space"):
+        fetch(at(server.url), folder, CancelToken())
+
+
+def test_where_it_led_to_is_told_without_its_signature(server: Server, folder: Path) -> None:
+    server.status = 302
+    server.headers = {"Location": "http://127.0.0.1:1/moved?X-Amz-Signature=canary"}
+    with pytest.raises(BuildFailure) as caught:
+        fetch(at(server.url), folder, CancelToken())
+    assert "/moved?***" in caught.value.message
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_secrets_are_not_told() -> None:
     ("source", "told"),
     [
         (
-            Source(tarball=TarballSource("https://h.example/a.tgz?signature=canary")),
+            Source(tarball=TarballSource.at("https://h.example/a.tgz?signature=canary")),
             {"tarball": {"url": "https://h.example/a.tgz"}},
         ),
         (

@@ -16,11 +16,11 @@ from builder_framework import validate_options
 from builder_framework.cluster import Launch, StatusUpdate
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
-from builder_framework.domain.model import BuildRequest, CacheUse, Placement, Resources
+from builder_framework.domain.model import BuildRequest, Placement, Resources
 from builder_framework.domain.offers import Unavailability
 from builder_framework.mesos import launches, translate
 from builder_framework.ports import CacheSharing
-from builder_framework.protocol import Dns, EngineMode, EngineSpec, decode_spec
+from builder_framework.protocol import CacheUse, Dns, EngineMode, EngineSpec, decode_spec
 from builder_framework.recipe import GitSource, RegistryAuth, Source
 from builder_framework.redact import Secret
 from executor.checkpoint import CHECKPOINTS
@@ -274,15 +274,6 @@ def test_who_may_share_an_executor() -> None:
     assert launches.kind(build, socket) is None
 
 
-def test_a_build_without_caches_has_an_executor_of_its_own() -> None:
-    made = launch()
-    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
-    assert launches.spec(made, template).cache_domain is not None
-    cold = replace(made.build, request=replace(made.build.request, cache=CacheUse.NONE))
-    assert launches.kind(cold, template) is None
-    assert launches.spec(replace(made, build=cold), template).cache_domain is None
-
-
 def options(**changes: Any) -> list[tuple[str, str]]:
     parameters = task(**changes)["executor"]["container"]["docker"]["parameters"]
     return [(item["key"], item["value"]) for item in parameters]
@@ -328,6 +319,26 @@ def test_a_build_gets_the_engine_it_asks_for() -> None:
     assert launches.kind(alone, template) is None
 
 
+def test_a_build_with_a_limit_of_its_disk_is_alone_with_its_engine() -> None:
+    """Or nobody could tell who wrote what."""
+    made = launch()
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    assert launches.kind(made.build, template) is not None
+    request = replace(made.build.request, resources=Resources(1.0, 512.0, 300.0))
+    limited = replace(made, build=replace(made.build, request=request))
+    assert launches.kind(limited.build, template) is None
+    assert launches.spec(limited, template).disk == 300.0
+
+
+def test_a_build_without_a_cache_is_alone_too() -> None:
+    made = launch()
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    request = replace(made.build.request, cache=CacheUse.NONE)
+    cold = replace(made, build=replace(made.build, request=request))
+    assert launches.kind(cold.build, template) is None
+    assert launches.spec(cold, template).cache is CacheUse.NONE
+
+
 def test_an_engine_without_privilege() -> None:
     """Its container has a cache, and may make namespaces; nothing else of a privileged one."""
     container = task(engine=EngineSpec(EngineMode.ROOTLESS))["executor"]["container"]
@@ -350,27 +361,6 @@ def test_a_named_network_is_a_user_network() -> None:
     container = task(network="weave")["executor"]["container"]
     assert container["docker"]["network"] == "USER"
     assert container["network_infos"] == [{"name": "weave"}]
-
-
-def test_a_build_gets_the_network_it_asks_for() -> None:
-    """In an executor that only builds of that network share."""
-    made = launch()
-    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
-    networks = {}
-    for name in ("weave", "HOST", "BRIDGE"):
-        request = replace(made.build.request, executor_network=name)
-        asked = replace(made, build=replace(made.build, request=request))
-        _, raw = translate.offer(Dict(OFFER))
-        info = launches.executor_info(asked, template, translate.pool_of([raw])).to_dict()
-        container = info["container"]
-        networks[name] = (container["docker"]["network"], container.get("network_infos"))
-        is_shared = launches.kind(asked.build, template) == launches.kind(made.build, template)
-        assert is_shared == (name == template.network)
-    assert networks == {
-        "weave": ("USER", [{"name": "weave"}]),
-        "HOST": ("HOST", None),
-        "BRIDGE": ("BRIDGE", None),
-    }
 
 
 def test_the_framework_subscribes_as_reliability_needs_it() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Build, CacheUse, Placement
-from builder_framework.protocol import Phase, Reason, Report
+from builder_framework.domain.model import Build, Placement
+from builder_framework.protocol import CacheUse, Phase, Reason, Report
 from builder_framework.service.warmth import Warmth
 from tests.contract.builds import after, build
 
@@ -48,14 +48,14 @@ def test_only_what_came_as_far_as_building_left_something() -> None:
     assert warmth.of(running) is None
 
 
-def test_a_build_without_caches_goes_anywhere_and_leaves_nothing() -> None:
-    def cold(made: Build) -> Build:
-        return replace(made, request=replace(made.request, cache=CacheUse.NONE))
-
+def test_a_build_without_a_cache_warms_nothing_and_needs_no_warmth() -> None:
     warmth = Warmth()
-    warmth.recall([built("a1"), cold(built("a2"))])
-    assert warmth.of(build("next")) == "http://a1:5051"
-    assert warmth.of(cold(build("next"))) is None
+    cold = built("a1")
+    cold = replace(cold, request=replace(cold.request, cache=CacheUse.NONE))
+    warmth.learn(cold)
+    assert warmth.of(build("next")) is None
+    warmth.learn(built("a2"))
+    assert warmth.of(cold) is None
 
 
 def test_what_was_used_longest_ago_is_forgotten() -> None:
