@@ -109,6 +109,9 @@ def test_when_and_where_it_is_done_does_not_matter(changes: dict[str, Any]) -> N
         {"recipe": Recipe(secrets={"token": Secret("other")})},
         {"output": Output(timestamp="zero")},
         {"registry_auth": RegistryAuth("me", Secret("x"))},
+        # Who wants nothing of other builds, or to be on another network, gets no build of those.
+        {"cache": CacheUse.NONE},
+        {"executor_network": "weave"},
         # Nobody may wait for news that he never gets.
         {"webhooks": (Secret("https://hooks.example/mine"),)},
     ],
