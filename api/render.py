@@ -112,6 +112,7 @@ def request(asked: BuildRequest) -> Json:
         "engine": asked.engine.value if asked.engine else None,
         "exclusive": asked.exclusive,
         "cache": asked.cache.value,
+        "executor_network": _text(asked.executor_network, redact),
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 

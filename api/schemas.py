@@ -100,6 +100,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     engine: Literal["nested", "rootless", "socket"] | None = None
     exclusive: bool = False
     cache: Literal["shared", "none"] = "shared"
+    executor_network: str | None = None
 
     @field_validator("source")
     @classmethod
@@ -148,13 +149,30 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             fail("hooks and tests need an engine with networks: nested")
         return value
 
+    @field_validator("exclusive")
+    @classmethod
+    def _not_everybodys(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and _engine(info) is EngineMode.SOCKET:
+            fail("the agent's own engine (socket) is shared by all: choose another engine")
+        return value
+
+    @field_validator("executor_network")
+    @classmethod
+    def _a_network(cls, value: str | None, info: ValidationInfo) -> str | None:
+        networks = policy_of(info).networks
+        if value is not None and value not in networks:
+            fail(f"the operator allows {' and '.join(networks)} (BUILDER_EXECUTOR_NETWORKS)")
+        if value not in (None, networks[0]) and _engine(info) is EngineMode.SOCKET:
+            fail("RUN is on networks of the agent's own engine (socket): choose another engine")
+        return value
+
     @field_validator("cache")
     @classmethod
     def _nowhere_else(cls, value: str, info: ValidationInfo) -> str:
         if value != "none":
             return value
         told = info.data
-        if "socket" in (told.get("engine") or policy_of(info).engines[0]):
+        if _engine(info) is EngineMode.SOCKET:
             fail("the agent's own engine (socket) has one cache for all: choose another engine")
         for name in ("cache_from", "cache_to", "registry_cache"):
             if told.get(name):
@@ -201,6 +219,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             engine=EngineMode(self.engine) if self.engine else None,
             exclusive=self.exclusive,
             cache=CacheUse(self.cache),
+            executor_network=self.executor_network,
         )
 
     def fingerprint(self, owner: str) -> str:
@@ -213,6 +232,12 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             [owner, self.model_dump(exclude_unset=True)], sort_keys=True, separators=(",", ":")
         )
         return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _engine(info: ValidationInfo) -> EngineMode:
+    """The one that the build will have."""
+    asked = info.data.get("engine")
+    return EngineMode(asked) if asked else policy_of(info).engines[0]
 
 
 def _or(value: float | None, default: float) -> float:

@@ -40,8 +40,8 @@ class RequestPolicy:
 
     `webhook_hosts`: where builds may have webhooks, see `endpoints.parse_rule`.
     `repository_programs`: hooks and tests. `registry_cache`: of builds that do not say. `engines`:
-    what a build may have, the one it gets unasked first. `uploads`: whether executors could fetch
-    them.
+    what a build may have, the one it gets unasked first; likewise `networks`, of executors.
+    `uploads`: whether executors could fetch them.
     """
 
     git_protocols: tuple[str, ...] = ("https", "ssh")
@@ -59,6 +59,7 @@ class RequestPolicy:
     registry_cache: bool = False
     staging_tag: str = "builder-staging"
     engines: tuple[EngineMode, ...] = (EngineMode.NESTED,)
+    networks: tuple[str, ...] = ("BRIDGE",)
     uploads: bool = False
     upload_max_mb: int = 256
 

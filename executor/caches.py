@@ -4,8 +4,9 @@
                              state     `ending` while its holder's engine stops
                              sources   what was built here, the newest first
                              docker/   the engine's data root
-    ROOT/none/engines/N/     the same of a build without a cache, gone with its engine
+    ROOT/none/engines/X/     the same of a build without a cache, gone with its engine
     ROOT/DOMAIN/git/URL-HASH/          see `executor.mirrors`
+    ROOT/DOMAIN/*/gone-X/    what is being removed
 
 Nothing of a domain is ever seen by another. A directory has one engine at a time, and a free one
 may be taken away to make room.
@@ -42,6 +43,7 @@ LOW_DISK = 0.1
 """Share of the file system that should be free when a build begins."""
 
 _TICK = 0.05
+_GONE = "gone-"
 
 _BLOBS = "containerd/daemon/io.containerd.content.v1.content/blobs/sha256/*"
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
@@ -112,9 +114,19 @@ class Lease:
 
     def release(self) -> None:
         """Let others have it, or nobody."""
-        with contextlib.closing(self.lock):
-            if not self.lasting:
-                shutil.rmtree(self.folder, ignore_errors=True)
+        if self.lasting:
+            self.lock.close()
+        else:
+            self.discard()
+
+    def discard(self) -> None:
+        """Remove it. First its name: who finds one half-removed, without its lock file, would take
+        it, and lose what he writes there.
+        """
+        with contextlib.closing(self.lock), contextlib.suppress(OSError):
+            away = self.folder.with_name(f"{_GONE}{uuid.uuid4().hex}")
+            self.folder.rename(away)
+            shutil.rmtree(away, ignore_errors=True)
 
 
 def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Lease | None:
@@ -144,32 +156,30 @@ def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Leas
 
 
 def make_room(root: Path = ROOT, low: float = LOW_DISK) -> list[Path]:
-    """Remove directories that nobody uses, the longest unused first, while the disk is too full.
+    """Remove what dead executors left of builds without a cache, and of what they removed; while the
+    disk is too full, also directories that nobody uses, the longest unused first.
 
-    Returns those that went.
+    Returns those that went for want of room.
     """
+    for folder in root.glob(f"*/*/{_GONE}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in root.glob(f"{NOBODY}*/engines/*"):
+        if (left := _try(folder)) is not None:
+            left.discard()
     gone = []
     kept = [*root.glob("*/engines/*"), *root.glob("*/git/*")]
     for folder in sorted(kept, key=_used):
         if not _is_full(root, low):
             break
-        lease = _try(folder)
-        if lease is None:
-            continue
-        # What is left of it after a crash has no lock file, and is a cold directory like a new one.
-        with contextlib.closing(lease.lock):
+        if (lease := _try(folder)) is not None:
             logger.info("the disk is nearly full: removing %s", folder)
-            shutil.rmtree(folder, ignore_errors=True)
-        gone.append(folder)
+            lease.discard()
+            gone.append(folder)
     return gone
 
 
 def _new(home: Path) -> Lease:
-    """A directory that goes with its lease, as do those whose holders were killed."""
-    for folder in home.iterdir():
-        left = _try(folder)
-        if left is not None:
-            replace(left, lasting=False).release()
+    """A directory that goes with its lease."""
     while True:
         folder = home / uuid.uuid4().hex
         folder.mkdir()
@@ -187,7 +197,8 @@ def _by_warmth(home: Path, source: str) -> list[Path]:
     def warmth(folder: Path) -> tuple[bool, float]:
         return source in _sources(folder), _used(folder)
 
-    return sorted(home.iterdir(), key=warmth, reverse=True)
+    folders = (each for each in home.iterdir() if not each.name.startswith(_GONE))
+    return sorted(folders, key=warmth, reverse=True)
 
 
 def _used(folder: Path) -> float:

@@ -34,6 +34,9 @@ default it also drops what comes faster than 200 KiB/s, which often is the error
 ENDING = 2.0
 """Seconds that an engine has to end before another one starts."""
 
+REMOVAL = 30.0
+"""Seconds in which the data of a build without a cache goes; else the next executor does it."""
+
 _TICK = 0.02
 
 _SHORTEST = 6
@@ -236,10 +239,10 @@ class NestedEngine:
         if running is not None and not process.has_exited(running):
             process.signal_group(running, signal.SIGTERM if patience > 0 else signal.SIGKILL)
             self._thread.join(max(patience, 0.0))
-            if self._thread.is_alive():
+            if not process.has_exited(running):
                 logger.warning("dockerd did not end in %.1f s: killing it", patience)
                 process.signal_group(running, signal.SIGKILL)
-        self._thread.join(2.0)
+        self._thread.join(REMOVAL if patience > 0 else 2.0)
 
     def _supervise(self) -> None:
         try:
@@ -265,6 +268,8 @@ class NestedEngine:
                 gone = self._lease.scrub(self._needles)
                 if gone:
                     logger.info("%d records of steps that printed a secret are gone", gone)
+                if not self._lease.lasting:
+                    host.unmount(self._lease.folder)
                 self._lease.release()
 
     def _run(self, lease: Lease) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import logging
+import re
 import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from builder_framework.protocol import EngineMode, EngineSpec
 from executor import rootless
+
+logger = logging.getLogger(__name__)
+
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 CAP_SYS_RESOURCE = 24
 """linux/capability.h"""
@@ -92,6 +99,24 @@ def hidden(hosts: Iterable[str], bridge: str) -> str | None:
     """The first of `hosts` (see `addresses`) that is in the bridge's network, if there is one."""
     network = ipaddress.IPv4Network(bridge, strict=False)
     return next((host for host in hosts if any(map(network.overlaps, addresses([host])))), None)
+
+
+def mounted(root: Path, table: Path = Path("/proc/self/mountinfo")) -> list[Path]:
+    """What is mounted at or beneath `root`, the innermost first (proc(5); a fifth field with `\\040`
+    for a space and the like).
+    """
+    lines = table.read_text(errors="surrogateescape").splitlines()
+    texts = (line.split()[4] for line in lines)
+    points = [Path(_ESCAPED.sub(lambda found: chr(int(found[1], 8)), text)) for text in texts]
+    return [point for point in reversed(points) if point.is_relative_to(root)]
+
+
+def unmount(root: Path) -> None:
+    """Detach all that is mounted there. dockerd mounts its data root upon itself, and leaves that."""
+    for point in mounted(root):
+        done = subprocess.run(["umount", "--lazy", str(point)], capture_output=True, check=False)
+        if done.returncode != 0:
+            logger.warning("%s stays mounted: %s", point, done.stderr.decode(errors="replace"))
 
 
 def prepare_cgroups(root: Path = Path("/sys/fs/cgroup")) -> None:

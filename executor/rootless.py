@@ -9,6 +9,7 @@ network, because one of its own would take a device (/dev/net/tun): RUN does, to
 from __future__ import annotations
 
 import shutil
+import stat
 from pathlib import Path
 
 USER = "builder"
@@ -45,10 +46,23 @@ def environment() -> dict[str, str]:
     return {"XDG_RUNTIME_DIR": str(RUN_DIR), "HOME": str(RUN_DIR)}
 
 
+def check_way(folder: Path) -> None:
+    """Raises PermissionError where a directory above `folder` is closed to other users than its own:
+    an operator's volume or directory for caches may be.
+    """
+    for above in folder.parents:
+        if above.exists() and not above.stat().st_mode & stat.S_IXOTH:
+            raise PermissionError(
+                f"the engine without privilege cannot pass through {above}: allow others to enter "
+                "that directory of the agent or volume (chmod o+x)"
+            )
+
+
 def prepare(*folders: Path) -> None:
     """Make directories that are the user's. Raises OSError, LookupError: there is no such user."""
     shutil.rmtree(RUN_DIR / "rootlesskit", ignore_errors=True)  # of one that was killed
     for folder in (RUN_DIR, *folders):
         folder.mkdir(parents=True, exist_ok=True)
+        check_way(folder)
         shutil.chown(folder, USER, USER)
     RUN_DIR.chmod(0o700)

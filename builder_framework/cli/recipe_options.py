@@ -98,6 +98,7 @@ _VALUES = {
     ),
     "engine": click.option("--engine", metavar="nested|rootless|socket"),
     "cache": click.option("--cache", metavar="shared|none", help="none: cold, leaves nothing."),
+    "executor_network": click.option("--executor-network", metavar="NAME"),
     "dedupe": click.option(
         "--dedupe", metavar="running|finished", help="Another build of the same may do."
     ),

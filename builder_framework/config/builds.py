@@ -166,6 +166,7 @@ class BuildSettings(ExecutorSettings):
             registry_cache=self.registry_cache,
             staging_tag=self.staging_tag,
             engines=tuple(dict.fromkeys((self.engine, *self.engines))),
+            networks=tuple(dict.fromkeys((self.executor_network, *self.executor_networks))),
             uploads=self.reachable_url() is not None,
             upload_max_mb=self.upload_max_mb,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ from builder_framework.config.values import Amount, Names, Seconds, comma_separa
 from builder_framework.ports import CacheSharing
 from builder_framework.protocol import Dns, EngineMode, EngineSpec
 from builder_framework.redact import Secret
+
+_NETWORK = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
+"""As Docker restricts names (daemon/names/names.go)."""
 
 
 class ExecutorSettings(FrameworkSettings):
@@ -30,7 +34,12 @@ class ExecutorSettings(FrameworkSettings):
         "same time share it, too. 0: every build has an executor of its own.",
     )
     executor_network: str = Field(
-        "BRIDGE", description="Docker or CNI network of the executor: BRIDGE or a name."
+        "BRIDGE",
+        description="Network of the executor: `BRIDGE`, `HOST`, or the name of a network that the "
+        "agents' Docker engines have ([more](operations.md#networks)).",
+    )
+    executor_networks: Names = Field(
+        (), description="Which other networks requests may ask for (`executor_network`)."
     )
     executor_dns: Names = Field(
         (), description="Name servers of executors and of RUN, instead of their network's."
@@ -139,6 +148,20 @@ class ExecutorSettings(FrameworkSettings):
         description="Image that lists a build's packages for `sbom`; BuildKit's own choice is "
         "docker/buildkit-syft-scanner of Docker Hub.",
     )
+
+    @field_validator("executor_network")
+    @classmethod
+    def _is_a_network(cls, value: str) -> str:
+        if value.upper() == "NONE":
+            raise ValueError("without a network executors cannot talk to their agent")
+        if not _NETWORK.fullmatch(value):
+            raise ValueError("is no name of a Docker network: letters, digits and _.-")
+        return value
+
+    @field_validator("executor_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(cls._is_a_network, value))
 
     @field_validator("executor_dns")
     @classmethod

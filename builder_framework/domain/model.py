@@ -114,7 +114,8 @@ class BuildRequest:
     A higher `priority` goes first. `max_attempts`: how often the build may be started when the
     surroundings fail it. `webhooks`: URLs that are told of this build's changes; as a rule their
     paths are tokens. `group`: see `domain.supersede`. `engine`: another one than the operator's
-    choice. `exclusive`: the build shares its executor with no other.
+    choice, and `executor_network` another network. `exclusive`: the build shares its executor with
+    no other.
     """
 
     source: Source
@@ -137,6 +138,7 @@ class BuildRequest:
     engine: EngineMode | None = None
     exclusive: bool = False
     cache: CacheUse = CacheUse.SHARED
+    executor_network: str | None = None
 
     @property
     def origin(self) -> str:

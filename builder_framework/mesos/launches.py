@@ -38,7 +38,7 @@ class ExecutorTemplate:
     """What every executor has in common; the operator's choice.
 
     `resources`: the executor's own share, on top of the build's. `grace_period`: seconds between
-    a kill and the end. `network`: a Docker network name, or BRIDGE. `pids_limit`: processes and
+    a kill and the end. `network`: of Docker, its name, BRIDGE or HOST. `pids_limit`: processes and
     threads in the container. `idle`: seconds that an executor waits for another build of its kind.
     `upload_url`: where executors reach our API.
     """
@@ -103,12 +103,18 @@ def kind(build: Build, template: ExecutorTemplate) -> str | None:
     alone = asked.exclusive or asked.resources.disk > 0 or asked.cache is CacheUse.NONE
     if template.idle <= 0 or alone or mode is EngineMode.SOCKET:
         return None
-    return f"{mode.value} {cache_domain(build, template.cache_sharing)}"
+    domain = cache_domain(build, template.cache_sharing)
+    return f"{mode.value} {network_of(build, template)} {domain}"
 
 
 def mode_of(build: Build, template: ExecutorTemplate) -> EngineMode:
     """The engine that was asked for, or the operator's."""
     return build.request.engine or template.engine.mode
+
+
+def network_of(build: Build, template: ExecutorTemplate) -> str:
+    """The network that was asked for, or the operator's."""
+    return build.request.executor_network or template.network
 
 
 def task_info(
@@ -161,11 +167,12 @@ def executor_info(
     executor.container.docker.image = template.image
     executor.container.docker.privileged = mode is not EngineMode.ROOTLESS
     executor.container.docker.force_pull_image = template.force_pull
-    if template.network in ("BRIDGE", "HOST"):
-        executor.container.docker.network = template.network
+    network = network_of(launch.build, template)
+    if network in ("BRIDGE", "HOST"):
+        executor.container.docker.network = network
     else:
         executor.container.docker.network = "USER"
-        executor.container.network_infos = [{"name": template.network}]
+        executor.container.network_infos = [{"name": network}]
     executor.container.docker.parameters = _parameters(launch, template, shared=shared)
     if mode is EngineMode.ROOTLESS:
         executor.container.docker.parameters += _UNCONFINED

@@ -76,6 +76,24 @@ def test_a_network_of_the_cluster_and_its_names(
         assert pull(cluster, name, "1").files["answer"] == b"from the network\n"
 
 
+def test_a_network_that_a_build_asks_for(cluster: Cluster, tmp_path: Path, network: str) -> None:
+    """Within what the operator allows."""
+    settings = {"BUILDER_EXECUTOR_NETWORKS": network}
+    with framework_with(cluster, tmp_path, **settings) as (framework, name):
+        found = "wget -q -O /answer http://only-here/ || echo unknown > /answer"
+        url = repository(cluster, name, found)
+        usual = framework.submit(url, f"{name}:1")
+        asked = framework.submit(url, f"{name}:2", executor_network=network, no_cache=True)
+        for build in (usual, asked):
+            framework.succeeded(build)
+        answers = [pull(cluster, name, tag).files["answer"] for tag in "12"]
+        assert answers == [b"unknown\n", b"from the network\n"]
+        body = framework.body(url, f"{name}:3", executor_network="HOST")
+        refused = framework.call("POST", "/api/v1/builds", json=body)
+        assert refused.status_code == 400
+        assert f"BRIDGE and {network} (BUILDER_EXECUTOR_NETWORKS)" in refused.text
+
+
 def test_name_servers_of_the_operator(cluster: Cluster, tmp_path: Path) -> None:
     settings = {
         "BUILDER_EXECUTOR_DNS": "192.0.2.53",
@@ -113,6 +131,22 @@ def test_caches_on_a_volume_of_another_driver(cluster: Cluster, tmp_path: Path) 
         assert list(plugin.made.values()) == [{"size": "5", "fs": "ext4"}]
         (volume,) = plugin.made
         assert list((folder / volume).glob("*/engines/*/docker"))
+        removed(cluster, "volume", "rm", volume)
+
+
+def test_caches_in_a_named_volume(cluster: Cluster, tmp_path: Path) -> None:
+    """Of Docker's own driver, one for each agent, with the prefix that the operator gave."""
+    prefix, docker = f"v-{uuid.uuid4().hex[:8]}", cluster.engine.docker
+    with framework_with(cluster, tmp_path, BUILDER_VOLUME_PREFIX=prefix) as (framework, name):
+        url = repository(cluster, name, "echo once")
+        rack = {"constraints": [["rack", "EQUALS", "a"]]}
+        for tag, cached in (("1", 0), ("2", 1)):
+            build = framework.succeeded(framework.submit(url, f"{name}:{tag}", **rack))
+            assert build["result"]["steps"] == {"total": 1, "cached": cached}
+        words = ("volume", "ls", "--filter", f"name={prefix}", "--format", "{{.Driver}} {{.Name}}")
+        (line,) = docker(*words).splitlines()
+        driver, volume = line.split()
+        assert driver == "local"
         removed(cluster, "volume", "rm", volume)
 
 

@@ -161,6 +161,7 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "engine": None,
         "exclusive": False,
         "cache": "shared",
+        "executor_network": None,
         "cache_from": [],
         "cache_to": None,
         "registry_cache": False,
@@ -306,6 +307,37 @@ def test_only_what_cannot_change_may_be_had_from_another_build(
         (problem,) = caught.value.problems
         assert problem.field == "dedupe"
         assert "a full commit id as source.git.ref" in problem.problem
+
+
+@pytest.mark.parametrize(
+    ("field", "asked", "words"),
+    [
+        ("engine", {"engine": "rootless"}, "nested and socket (BUILDER_ENGINES)"),
+        (
+            "executor_network",
+            {"executor_network": "HOST"},
+            "BRIDGE and weave (BUILDER_EXECUTOR_NETWORKS)",
+        ),
+        ("executor_network", {"executor_network": "weave", "engine": "socket"}, "another engine"),
+        ("exclusive", {"exclusive": True, "engine": "socket"}, "another engine"),
+    ],
+)
+def test_isolation_is_what_the_operator_allows_and_the_engine_can_keep(
+    field: str, asked: dict[str, Any], words: str
+) -> None:
+    policy = RequestPolicy(
+        engines=(EngineMode.NESTED, EngineMode.SOCKET), networks=("BRIDGE", "weave")
+    )
+    body = {"source": {"git": {"url": "https://host/x"}}, "images": ["app"]}
+    with pytest.raises(InvalidInputError) as caught:
+        schemas.parse_build({**body, **asked}, policy)
+    (problem,) = caught.value.problems
+    assert problem.field == field
+    assert words in problem.problem
+    allowed = {"executor_network": "weave", "exclusive": True}
+    request = schemas.parse_build({**body, **allowed}, policy).to_request(policy)
+    assert {name: render.request(request)[name] for name in allowed} == allowed
+    schemas.parse_build({**body, "engine": "socket", "executor_network": "BRIDGE"}, policy)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_every_flag_becomes_its_field(
         "--cache-from", "r.example/a:c", "--cache-to", "r.example/b:c", "--registry-cache",
         "--no-cache", "--pull", "--sbom", "--shm-size", "64", "--network", "none",
         "--timestamp", "source", "--provenance", "max", "--no-standard-labels",
-        "--supersede", "running", "--group", "g", "--json",
+        "--supersede", "running", "--group", "g", "--executor-network", "BRIDGE", "--json",
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     recipe = builds.get(only_build(builds)).build.request.recipe
@@ -58,6 +58,7 @@ def test_every_flag_becomes_its_field(
         "standard_labels": False,
         "supersede": "running",
         "group": "g",
+        "executor_network": "BRIDGE",
     }
     assert {name: shown[name] for name in expected} == expected
 

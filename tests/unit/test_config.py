@@ -32,6 +32,18 @@ def test_the_least_that_is_needed_is_enough() -> None:
     assert settings.request_policy().git_protocols == ("https", "ssh")
 
 
+def test_networks_that_builds_may_ask_for() -> None:
+    """The operator's own is one of them; without any an executor could not work."""
+    told = {"BUILDER_EXECUTOR_NETWORK": "weave", "BUILDER_EXECUTOR_NETWORKS": "HOST,weave,lab_1"}
+    assert config.load(GOOD | told).request_policy().networks == ("weave", "HOST", "lab_1")
+    assert config.load(GOOD).request_policy().networks == ("BRIDGE",)
+    found = problems(
+        GOOD | {"BUILDER_EXECUTOR_NETWORK": "none", "BUILDER_EXECUTOR_NETWORKS": "ok,--privileged"}
+    )
+    assert "cannot talk to their agent" in found["executor_network"]
+    assert "no name of a Docker network" in found["executor_networks"]
+
+
 def test_all_faults_are_told_at_once() -> None:
     bad = GOOD | {
         "BUILDER_MESOS_MASTER": "nowhere",

@@ -108,6 +108,9 @@ def test_how_urgent_it_is_and_what_it_is_called_does_not_matter(changes: dict[st
         {"recipe": Recipe(secrets={"token": Secret("other")})},
         {"output": Output(timestamp="zero")},
         {"registry_auth": RegistryAuth("me", Secret("x"))},
+        # Who wants nothing of other builds, or to be on another network, gets no build of those.
+        {"cache": CacheUse.NONE},
+        {"executor_network": "weave"},
         # Nobody may wait for news that he never gets.
         {"webhooks": (Secret("https://hooks.example/mine"),)},
         # An agent's platform is the image's; an engine and its neighbours are a matter of trust.

@@ -96,17 +96,43 @@ def test_a_build_without_a_cache_begins_cold_and_leaves_nothing(tmp_path: Path) 
     assert not any(folder.exists() for folder in folders)
 
 
-def test_what_a_killed_engine_left_goes_with_the_next_cold_build(tmp_path: Path) -> None:
+def test_what_a_killed_executor_left_goes_with_the_next_build(tmp_path: Path, take: Taker) -> None:
+    """However much room there is; what is in use stays, and so does what others left to keep."""
+    kept = take()
     left = tmp_path / COLD.domain / "engines" / "left"
-    (left / "docker").mkdir(parents=True)
+    without_privilege = tmp_path / f"{COLD.domain}-rootless" / "engines" / "left"
+    half = kept.folder.with_name("gone-1")
+    for folder in (left, without_privilege, half):
+        (folder / "docker").mkdir(parents=True)
     used = acquire(COLD, lambda: True, tmp_path)
     assert used is not None
-    assert not left.exists()
-    other = acquire(COLD, lambda: True, tmp_path)
-    assert other is not None
+    kept.release()
+    assert make_room(tmp_path, low=0.0) == []
+    assert not any(folder.exists() for folder in (left, without_privilege, half))
     assert used.folder.exists(), "somebody builds there"
-    for lease in (used, other):
-        lease.release()
+    assert kept.folder.exists()
+    used.release()
+
+
+def test_nobody_gets_a_directory_that_is_being_removed(
+    take: Taker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lock file may be the first to go."""
+    lease = take()
+    (lease.folder / "docker").mkdir()
+    lease.release()
+    remove, found = shutil.rmtree, []
+
+    def slowly(path: Path, *, ignore_errors: bool) -> None:
+        (path / "lock").unlink()
+        found.append(take())
+        (found[0].folder / "docker").mkdir()
+        (found[0].folder / "docker" / "new").touch()
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    make_room(tmp_path, low=1.0)
+    assert (found[0].folder / "docker" / "new").exists()
 
 
 def test_caches_that_last_stay(take: Taker, tmp_path: Path) -> None:

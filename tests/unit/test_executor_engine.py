@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 from builder_framework.protocol import EngineMode, EngineSpec, Reason
 from executor import engine as engine_module
 from executor import host
-from executor.caches import CacheKey
+from executor.caches import COLD, CacheKey
 from executor.cancel import CancelToken, Stop, Stopped
 from executor.engine import Engines, NestedEngine, SocketEngine
 from executor.failure import BuildFailure
@@ -185,6 +186,26 @@ def test_the_next_one_finds_what_the_last_one_left(make: Make) -> None:
     assert first._lease is not None
     assert second._lease is not None
     assert first._lease.data_root == second._lease.data_root
+
+
+def test_one_without_a_cache_is_waited_for_until_it_is_gone(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Removing much takes longer than an engine may take to end."""
+    engine = make("a", COLD)
+    wait(engine)
+    assert engine._lease is not None
+    (engine._lease.data_root / "blobs").mkdir(parents=True)
+    remove = shutil.rmtree
+
+    def slowly(path: Path, *, ignore_errors: bool) -> None:
+        time.sleep(1.0)
+        remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", slowly)
+    engine.stop(0.5)
+    assert list((tmp_path / "cache" / "none" / "engines").iterdir()) == []
+    assert "killing it" not in caplog.text
 
 
 def test_stopping_one_that_waits_for_the_data_root(make: Make) -> None:

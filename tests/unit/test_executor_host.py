@@ -30,6 +30,16 @@ def test_routes_are_read_without_the_default(tmp_path: Path) -> None:
     assert isinstance(host.routed_networks(), list)
 
 
+def test_mounts_beneath_a_directory_are_found_innermost_first(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    points = ["/", "/var/lib/b", "/var/lib/b/a\\040b/docker", "/var/lib/b/a\\040b/docker/merged"]
+    rows = (f"36 35 98:0 / {point} rw shared:1 - ext4 /dev/vda rw" for point in points)
+    table.write_text("\n".join([*rows, "37 35 98:0 / /var/lib/better rw - ext4 /dev/vda rw", ""]))
+    docker = Path("/var/lib/b/a b/docker")
+    assert host.mounted(Path("/var/lib/b/a b"), table) == [docker / "merged", docker]
+    assert host.mounted(tmp_path / "nothing") == []
+
+
 def test_resolvers_are_read(tmp_path: Path) -> None:
     file = tmp_path / "resolv.conf"
     file.write_text(

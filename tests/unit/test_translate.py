@@ -363,6 +363,27 @@ def test_a_named_network_is_a_user_network() -> None:
     assert container["network_infos"] == [{"name": "weave"}]
 
 
+def test_a_build_gets_the_network_it_asks_for() -> None:
+    """In an executor that only builds of that network share."""
+    made = launch()
+    template = launches.ExecutorTemplate("e", Resources(), EngineSpec(), ("https",), idle=600.0)
+    networks = {}
+    for name in ("weave", "HOST", "BRIDGE"):
+        request = replace(made.build.request, executor_network=name)
+        asked = replace(made, build=replace(made.build, request=request))
+        _, raw = translate.offer(Dict(OFFER))
+        info = launches.executor_info(asked, template, translate.pool_of([raw])).to_dict()
+        container = info["container"]
+        networks[name] = (container["docker"]["network"], container.get("network_infos"))
+        is_shared = launches.kind(asked.build, template) == launches.kind(made.build, template)
+        assert is_shared == (name == template.network)
+    assert networks == {
+        "weave": ("USER", [{"name": "weave"}]),
+        "HOST": ("HOST", None),
+        "BRIDGE": ("BRIDGE", None),
+    }
+
+
 def test_the_framework_subscribes_as_reliability_needs_it() -> None:
     info = translate.framework_info(
         name="builder",
