@@ -61,6 +61,11 @@ class Command(NamedTuple):
     takes_missing: bool = False
     reads_lfs: bool = False
 
+    @property
+    def asks_server(self) -> bool:
+        """Whether what it says may be about a server."""
+        return self.arguments[0] in ("fetch", "lfs") or self.reads_lfs
+
 
 class GitRunner:
     """Runs git for one build, with the credentials of whatever server it is to talk to."""
@@ -119,6 +124,9 @@ class GitRunner:
         # Without the URL: a repository may be called "proxy" or "ssl".
         words = stderr.replace(command.url, "URL")
         reason, sentence = classify(words)
+        if not command.asks_server and reason is not Reason.DISK_FULL:
+            # "No such file" is said of a repository that is not there, but also of an object.
+            reason, sentence = Reason.GIT_FAILED, "git failed"
         if reason is Reason.GIT_HOST_KEY_FAILED:
             sentence = f"{sentence} (`{_keyscan(command.url)}` prints what the server shows)"
         if reason is not Reason.GIT_REF_NOT_FOUND and name != "rev-parse":

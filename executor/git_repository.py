@@ -88,14 +88,7 @@ class Repository:
         if found is None:
             log = self._runner.log
             log.line(f"The server does not hand out {sha[:12]} by itself: fetching all refs")
-            if self._mirror is not None:
-                self._mirror.fetch_all()
-                self._mirror.lend(self.tree / ".git")
-            else:
-                self._fetch_all(self.tree)
-            found = self._parse(self.tree, sha)
-            if found is not None and self._mirror is not None and not self._mirror.leads_to(found):
-                found = None
+            found = self._look_through_everything(sha)
         if found is None:
             raise BuildFailure(Reason.GIT_REF_NOT_FOUND, f"the repository has no commit {sha!r}")
         return found
@@ -177,13 +170,23 @@ class Repository:
         return found
 
     def _fetch_one(self, name: str) -> None:
-        if self._mirror is None:
-            self._fetch(self.tree, *self._history.options(), refspec=(f"+{name}:{_FETCHED}",))
-            return
-        # How much history the checkout has does not matter: nobody will see it.
-        found = self._mirror.fetch(name, ("--depth=1",))
-        self._mirror.lend(self.tree / ".git")
-        self.git("update-ref", _FETCHED, found)
+        if self._mirror is not None:
+            # How much history the checkout has does not matter: nobody will see it.
+            found = self._mirror.fetch(name, ("--depth=1",))
+            if found is not None:
+                self._mirror.lend(self.tree / ".git")
+                self.git("update-ref", _FETCHED, found)
+                return
+        self._fetch(self.tree, *self._history.options(), refspec=(f"+{name}:{_FETCHED}",))
+
+    def _look_through_everything(self, sha: str) -> str | None:
+        """The commit if a branch or tag of the server leads to it."""
+        if self._mirror is not None and self._mirror.fetch_all():
+            self._mirror.lend(self.tree / ".git")
+            found = self._parse(self.tree, sha)
+            return found if found is not None and self._mirror.leads_to(found) else None
+        self._fetch_all(self.tree)
+        return self._parse(self.tree, sha)
 
     def _fetch_all(self, where: Path, *options: str) -> None:
         # Not into refs/heads: a branch could be named like the commit that is looked for.

@@ -7,6 +7,9 @@ import fcntl
 import os
 import re
 import shutil
+import signal
+import subprocess
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from builder_framework.redact import Secret
 from devcluster import lfs
 from devcluster.config import Credentials
 from devcluster.git import LfsFile
-from executor import caches, git_command, mirrors
+from executor import caches, git_command, git_repository, mirrors
 from executor.failure import BuildFailure
 from executor.mirrors import Mirror
 from tests.unit.git_hosts import Host
@@ -33,6 +36,7 @@ from tests.unit.test_executor_git import (
     repository,
     server,
 )
+from tests.unit.waiting import until
 
 __all__ = ["repository", "server"]
 
@@ -182,7 +186,9 @@ def test_who_may_not_see_it_does_not_get_it_from_the_mirror(
     assert PASSWORD.encode() not in kept
 
 
-@pytest.mark.parametrize("damage", ["truncated", "gone", "no repository", "locked", "shallow"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "gone", "no repository", "no HEAD", "empty HEAD", "locked", "shallow"]
+)
 def test_a_broken_mirror_heals_itself(tmp_path: Path, root: Path, work: Path, damage: str) -> None:
     push(work, "large", os.urandom(1024 * 1024))
     fetch(tmp_path, root)
@@ -197,8 +203,14 @@ def test_a_broken_mirror_heals_itself(tmp_path: Path, root: Path, work: Path, da
             path.unlink()
     elif damage == "no repository":
         shutil.rmtree(mirror / "objects")
+    elif damage == "no HEAD":
+        (mirror / "HEAD").unlink()
+    elif damage == "empty HEAD":
+        (mirror / "HEAD").write_bytes(b"")
     elif damage == "locked":
         (mirror / "shallow.lock").touch()
+        (ref,) = (mirror / "refs" / "builder").iterdir()
+        ref.with_name(f"{ref.name}.lock").touch()
     else:
         (mirror / "shallow").write_text("f" * 40 + "\n")
     commit = push(work, "small", b"new")
@@ -208,6 +220,30 @@ def test_a_broken_mirror_heals_itself(tmp_path: Path, root: Path, work: Path, da
         assert result.checkout.commit == commit
         assert {"large", "small"} <= set(result.files)
     assert came(results[-1])[-1][0] == 0, "it is of use again"
+    if damage not in ("truncated", "gone", "shallow"):
+        assert "Once more" not in results[-1].log, "told in time"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGKILL])
+def test_what_killed_fetches_had_got_does_not_stay(
+    tmp_path: Path, root: Path, work: Path, sent: signal.Signals
+) -> None:
+    push(work, "small", b"1")
+    fetch(tmp_path, root)
+    (mirror,) = root.glob("*/objects.git")
+    commit = push(work, "large", os.urandom(60_000_000))
+
+    def parts() -> list[Path]:
+        return [path for path in mirror.glob("objects/*/tmp_*") if path.stat().st_size > 1_000_000]
+
+    words = ("fetch", "--quiet", "--depth=1", str(tmp_path / "origin.git"), "main")
+    killed = subprocess.Popen(["git", "-C", str(mirror), *words], start_new_session=True)
+    until(parts, 30.0)
+    os.killpg(killed.pid, sent)
+    killed.wait()
+    assert parts()
+    assert fetch(tmp_path, root).checkout.commit == commit
+    assert not parts()
 
 
 @pytest.mark.parametrize("damage", ["garbled", "truncated"])
@@ -295,11 +331,37 @@ def test_who_waits_too_long_goes_without(
     del work
     monkeypatch.setattr(mirrors, "PATIENCE", 0.2)
     fetch(tmp_path, root)
-    (lock,) = root.glob("*/lock")
+    (lock,) = root.glob("*/fetching")
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         result = fetch(tmp_path, root)
     assert len(came(result)) == 1, "only the first one used it"
+    assert "still fetches" in result.log
+
+
+def test_a_check_out_keeps_nobody_from_fetching(
+    tmp_path: Path, root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files, and objects of Git LFS, may take minutes; only room is not made of it meanwhile."""
+    commit = push(work, "file", b"first")
+    both = threading.Barrier(2, timeout=20)
+    checks_out = git_repository.Repository.check_out
+
+    def slowly(self: git_repository.Repository, *arguments: str, **others: bool) -> None:
+        both.wait()  # breaks unless both are here at once
+        assert caches.make_room(root.parent.parent, low=1.0) == []
+        both.wait()
+        checks_out(self, *arguments, **others)
+
+    monkeypatch.setattr(git_repository.Repository, "check_out", slowly)
+    places = [tmp_path / "1", tmp_path / "2"]
+    for place in places:
+        place.mkdir()
+    source = GitSource(f"file://{tmp_path / 'origin.git'}", None)
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda p: check_out(p, source, ("file",), mirrors=root), places))
+    assert [result.checkout.commit for result in results] == [commit, commit]
+    assert min(new for result in results for new, _ in came(result)) == 0
 
 
 def test_a_git_directory_that_stays_needs_nothing_else(
