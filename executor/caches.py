@@ -156,8 +156,9 @@ def acquire(key: CacheKey, go_on: Callable[[], bool], root: Path = ROOT) -> Leas
 
 
 def make_room(root: Path = ROOT, low: float = LOW_DISK) -> list[Path]:
-    """Remove what dead executors left of builds without a cache, and of what they removed; while the
-    disk is too full, also directories that nobody uses, the longest unused first.
+    """Remove what dead executors left of builds without a cache, and of what they removed.
+
+    While the disk is too full, also directories that nobody uses, the longest unused first.
 
     Returns those that went for want of room.
     """

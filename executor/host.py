@@ -102,8 +102,9 @@ def hidden(hosts: Iterable[str], bridge: str) -> str | None:
 
 
 def mounted(root: Path, table: Path = Path("/proc/self/mountinfo")) -> list[Path]:
-    """What is mounted at or beneath `root`, the innermost first (proc(5); a fifth field with `\\040`
-    for a space and the like).
+    """What is mounted at or beneath `root`, the innermost first.
+
+    proc(5): the fifth field, with `\\040` for a space and the like.
     """
     lines = table.read_text(errors="surrogateescape").splitlines()
     texts = (line.split()[4] for line in lines)
@@ -112,7 +113,7 @@ def mounted(root: Path, table: Path = Path("/proc/self/mountinfo")) -> list[Path
 
 
 def unmount(root: Path) -> None:
-    """Detach all that is mounted there. dockerd mounts its data root upon itself, and leaves that."""
+    """Detach all that is mounted there; dockerd mounts its data root upon itself and leaves it."""
     for point in mounted(root):
         done = subprocess.run(["umount", "--lazy", str(point)], capture_output=True, check=False)
         if done.returncode != 0:

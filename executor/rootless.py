@@ -47,8 +47,9 @@ def environment() -> dict[str, str]:
 
 
 def check_way(folder: Path) -> None:
-    """Raises PermissionError where a directory above `folder` is closed to other users than its own:
-    an operator's volume or directory for caches may be.
+    """Raises PermissionError where a directory above `folder` is closed to all but its own user.
+
+    An operator's volume or directory for caches may be.
     """
     for above in folder.parents:
         if above.exists() and not above.stat().st_mode & stat.S_IXOTH:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from builder_framework import validate_archive
 from builder_framework.config.framework import FrameworkSettings
@@ -32,14 +32,6 @@ class ExecutorSettings(FrameworkSettings):
         description="Seconds that an executor with its warm engine waits for another build that "
         "shares caches with its last one (`cache_sharing`). Builds that run on the agent at the "
         "same time share it, too. 0: every build has an executor of its own.",
-    )
-    executor_network: str = Field(
-        "BRIDGE",
-        description="Network of the executor: `BRIDGE`, `HOST`, or the name of a network that the "
-        "agents' Docker engines have ([more](operations.md#networks)).",
-    )
-    executor_networks: Names = Field(
-        (), description="Which other networks requests may ask for (`executor_network`)."
     )
     executor_dns: Names = Field(
         (), description="Name servers of executors and of RUN, instead of their network's."
@@ -67,6 +59,14 @@ class ExecutorSettings(FrameworkSettings):
         (),
         description="Which other engines requests may ask for (`engine`): `nested`, `rootless`, "
         "`socket`.",
+    )
+    executor_network: str = Field(
+        "BRIDGE",
+        description="Network of the executor: `BRIDGE`, the name of a network that the agents' "
+        "Docker engines have, or `HOST`, not for `nested` ([more](operations.md#networks)).",
+    )
+    executor_networks: Names = Field(
+        (), description="Which other networks requests may ask for (`executor_network`)."
     )
     docker_socket: str = Field(
         "/var/run/docker.sock", description="The agent's engine, for `engine = socket`."
@@ -151,17 +151,13 @@ class ExecutorSettings(FrameworkSettings):
 
     @field_validator("executor_network")
     @classmethod
-    def _is_a_network(cls, value: str) -> str:
-        if value.upper() == "NONE":
-            raise ValueError("without a network executors cannot talk to their agent")
-        if not _NETWORK.fullmatch(value):
-            raise ValueError("is no name of a Docker network: letters, digits and _.-")
-        return value
+    def _is_a_network(cls, value: str, info: ValidationInfo) -> str:
+        return _network(value, (info.data.get("engine"), *info.data.get("engines", ())))
 
     @field_validator("executor_networks")
     @classmethod
-    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(cls._is_a_network, value))
+    def _are_networks(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return tuple(cls._is_a_network(each, info) for each in value)
 
     @field_validator("executor_dns")
     @classmethod
@@ -233,3 +229,18 @@ class ExecutorSettings(FrameworkSettings):
     def reachable_url(self) -> str | None:
         """Where agents reach the API, if it is known."""
         return self.upload_url or self.webui_url
+
+
+def _network(value: str, engines: tuple[EngineMode | None, ...]) -> str:
+    """The name as Mesos has it (ContainerInfo.DockerInfo.Network). Raises ValueError."""
+    name = value.upper() if value.upper() in ("BRIDGE", "HOST", "NONE") else value
+    if name == "NONE":
+        raise ValueError("without a network executors cannot talk to their agent")
+    if name == "HOST" and EngineMode.NESTED in engines:
+        raise ValueError(
+            "HOST would let the nested engine set up the agent's own bridge and iptables anew: "
+            "choose another network or another engine (BUILDER_ENGINE, BUILDER_ENGINES)"
+        )
+    if not _NETWORK.fullmatch(name):
+        raise ValueError("is no name of a Docker network: letters, digits and _.-")
+    return name

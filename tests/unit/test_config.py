@@ -34,14 +34,27 @@ def test_the_least_that_is_needed_is_enough() -> None:
 
 def test_networks_that_builds_may_ask_for() -> None:
     """The operator's own is one of them; without any an executor could not work."""
-    told = {"BUILDER_EXECUTOR_NETWORK": "weave", "BUILDER_EXECUTOR_NETWORKS": "HOST,weave,lab_1"}
-    assert config.load(GOOD | told).request_policy().networks == ("weave", "HOST", "lab_1")
+    told = {"BUILDER_EXECUTOR_NETWORK": "weave", "BUILDER_EXECUTOR_NETWORKS": "bridge,weave,lab_1"}
+    assert config.load(GOOD | told).request_policy().networks == ("weave", "BRIDGE", "lab_1")
     assert config.load(GOOD).request_policy().networks == ("BRIDGE",)
     found = problems(
         GOOD | {"BUILDER_EXECUTOR_NETWORK": "none", "BUILDER_EXECUTOR_NETWORKS": "ok,--privileged"}
     )
     assert "cannot talk to their agent" in found["executor_network"]
     assert "no name of a Docker network" in found["executor_networks"]
+
+
+@pytest.mark.parametrize("field", ["executor_network", "executor_networks"])
+def test_an_engine_with_a_bridge_of_its_own_needs_a_network_of_its_own(field: str) -> None:
+    """Two engines in one network namespace set up the same docker0."""
+    host = GOOD | {f"BUILDER_{field.upper()}": "host"}
+    assert "bridge and iptables" in problems(host)[field]
+    assert (
+        "bridge"
+        in problems(host | {"BUILDER_ENGINE": "socket", "BUILDER_ENGINES": "nested"})[field]
+    )
+    alone = host | {"BUILDER_ENGINE": "rootless", "BUILDER_ENGINES": "socket"}
+    assert "HOST" in config.load(alone).request_policy().networks
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -117,7 +117,6 @@ def test_how_urgent_it_is_and_what_it_is_called_does_not_matter(changes: dict[st
         {"constraints": (Constraint("arch", "IS", "arm64"),)},
         {"engine": EngineMode.ROOTLESS},
         {"exclusive": True},
-        {"cache": CacheUse.NONE},
         # Who asks for more memory would get the build that has too little.
         {"resources": Resources(2.0)},
         # Who wants no newer build to end his, or only those of his group.

@@ -347,11 +347,11 @@ def test_a_check_out_keeps_nobody_from_fetching(
     both = threading.Barrier(2, timeout=20)
     checks_out = git_repository.Repository.check_out
 
-    def slowly(self: git_repository.Repository, *arguments: str, **others: bool) -> None:
+    def slowly(self: git_repository.Repository, *words: str, reads_lfs: bool = False) -> None:
         both.wait()  # breaks unless both are here at once
         assert caches.make_room(root.parent.parent, low=1.0) == []
         both.wait()
-        checks_out(self, *arguments, **others)
+        checks_out(self, *words, reads_lfs=reads_lfs)
 
     monkeypatch.setattr(git_repository.Repository, "check_out", slowly)
     places = [tmp_path / "1", tmp_path / "2"]
