@@ -67,6 +67,8 @@ def mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return told
 
 
+KEY = CacheKey("ours", "app")
+
 Make = Callable[..., NestedEngine]
 
 
@@ -74,11 +76,11 @@ Make = Callable[..., NestedEngine]
 def make(tmp_path: Path, mode: Path) -> Iterator[Make]:
     made: list[NestedEngine] = []
 
-    def new(name: str = "a") -> NestedEngine:
+    def new(name: str = "a", key: CacheKey = KEY) -> NestedEngine:
         engine = NestedEngine(
             EngineSpec(),
             tmp_path,
-            CacheKey("ours", "app"),
+            key,
             root=tmp_path / "cache",
             run_dir=tmp_path / name,
         )
@@ -178,12 +180,14 @@ def test_two_never_share_a_data_root(make: Make) -> None:
 def test_the_next_one_finds_what_the_last_one_left(make: Make) -> None:
     first = make("a")
     wait(first)
+    assert first._lease is not None
+    said = first._lease.folder / "state"
     stopping = threading.Thread(target=first.stop, args=(2.0,))
     stopping.start()
+    until(lambda: said.exists() and said.read_text() == "ending")
     second = make("b")
     wait(second)
     stopping.join()
-    assert first._lease is not None
     assert second._lease is not None
     assert first._lease.data_root == second._lease.data_root
 
