@@ -59,13 +59,13 @@ status: ## show each part with its address, pid and health
 clean: ## end all of it and delete its data (downloads stay in the cache)
 	@$(PYTHON) -m devcluster clean --index "$(INDEX)"
 
-test: bootstrap check ## lint, types, import contracts, every test, the real cluster's too, short chaos
+test: bootstrap check ## lint, types, import contracts, tests, the real cluster's too but slow ones, short chaos
 	@$(if $(ARGS),$(VENV)/python -m pytest $(ARGS),$(MAKE) --no-print-directory tests)
 
 # All that `make test` does once everything is installed and checked.
 tests:
 	@$(VENV)/python -m pytest -m "not integration" $(PARALLEL) $(FLOOR)
-	@$(VENV)/python -m pytest -m integration $(TWO_CLUSTERS)
+	@$(VENV)/python -m pytest -m "integration and not slow" $(TWO_CLUSTERS)
 	@$(VENV)/python -m tests.chaos $(SHORT_CHAOS)
 
 unit: environment ## the tests that need no cluster: some minutes

@@ -75,6 +75,7 @@ def is_ended_for_the_disk(build: Json) -> None:
     assert "== BUILDING" in "".join(build["log"]["tail"]) or build["phase"] == "BUILDING"
 
 
+@pytest.mark.slow
 def test_the_engine_that_fills_the_disk_loses_its_build(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
@@ -89,6 +90,7 @@ def test_the_engine_that_fills_the_disk_loses_its_build(
     assert len(framework.succeeded(other)["attempts"]) == 1
 
 
+@pytest.mark.slow
 def test_of_two_builds_in_an_engine_the_younger_one_ends(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_cancelled_build_takes_no_other_with_it(golden: Golden, cluster: Clust
     assert executor_of(framework, build) == executor_of(framework, framework.get(goes))
 
 
+@pytest.mark.slow
 def test_an_idle_executor_ends_by_itself(golden: Golden, cluster: Cluster) -> None:
     """As the framework tells it to; it would a minute later without being told."""
     golden.make(golden.create(), "1")

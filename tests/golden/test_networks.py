@@ -134,6 +134,7 @@ def test_caches_on_a_volume_of_another_driver(cluster: Cluster, tmp_path: Path) 
         removed(cluster, "volume", "rm", volume)
 
 
+@pytest.mark.slow
 def test_caches_in_a_named_volume(cluster: Cluster, tmp_path: Path) -> None:
     """Of Docker's own driver, one for each agent, with the prefix that the operator gave."""
     prefix, docker = f"v-{uuid.uuid4().hex[:8]}", cluster.engine.docker
@@ -162,6 +163,7 @@ def test_caches_in_a_directory_of_the_host(cluster: Cluster, tmp_path: Path) -> 
     assert list(folder.glob("*/engines/*/docker"))
 
 
+@pytest.mark.slow
 def test_a_build_may_choose_its_engine_and_to_be_alone(cluster: Cluster, tmp_path: Path) -> None:
     """Within what the operator allows."""
     settings = {

@@ -130,6 +130,7 @@ def test_a_build_that_ended_while_its_agent_was_unreachable_is_not_lost(
     assert pull(cluster, name, "1").digest == build["result"]["digest"]
 
 
+@pytest.mark.slow
 def test_an_executor_that_hangs_is_ended_with_its_build(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
@@ -157,6 +158,7 @@ def test_nothing_secret_is_left_in_the_sandbox_of_a_killed_executor(
     assert [path for path in files if secret in path.read_bytes()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_builds_survive_agents_that_are_killed_at_random(
     framework: Framework, cluster: Cluster, name: str, capsys: pytest.CaptureFixture[str]

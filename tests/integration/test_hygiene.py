@@ -166,11 +166,11 @@ Kill = Callable[[Cluster, str], None]
 @pytest.mark.parametrize(
     ("phase", "kill"),
     [
-        ("CLONING", kill_container),
+        pytest.param("CLONING", kill_container, marks=pytest.mark.slow),
         ("BUILDING", kill_executor),
         ("BUILDING", kill_container),
-        ("BUILDING", kill_agent_too),
-        ("PUSHING", kill_container),
+        pytest.param("BUILDING", kill_agent_too, marks=pytest.mark.slow),
+        pytest.param("PUSHING", kill_container, marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_build_leaves_nothing_behind(
@@ -224,6 +224,7 @@ def test_only_the_dead_lose_their_names_on_the_agents_engine(
             docker("rmi", tag)
 
 
+@pytest.mark.slow
 def test_the_cache_stays_below_its_mark(lean: Framework, cluster: Cluster, name: str) -> None:
     """Each of these layers is half of it."""
     if lean.settings["BUILDER_ENGINE"] != "nested":

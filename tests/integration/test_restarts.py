@@ -41,7 +41,9 @@ def finished_once(framework: Framework, cluster: Cluster, build_id: str, name: s
     assert whole_and_in_order(framework.log(build_id)), framework.log(build_id)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 @pytest.mark.parametrize("back", ["while it is built", "when it is built"])
 def test_a_build_goes_on_while_the_framework_is_away(
     framework: Framework, cluster: Cluster, name: str, number: signal.Signals, back: str
@@ -86,6 +88,7 @@ def test_a_build_goes_on_while_the_master_is_away(
     framework.wait_ready()
 
 
+@pytest.mark.slow
 def test_a_build_on_an_agent_that_is_out_of_reach_goes_on_when_it_is_back(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
@@ -104,7 +107,7 @@ def test_a_build_on_an_agent_that_is_out_of_reach_goes_on_when_it_is_back(
     assert pull(cluster, name, "1").digest == build["result"]["digest"]
 
 
-@pytest.mark.parametrize("seconds", [0, 3])
+@pytest.mark.parametrize("seconds", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_build_survives_the_restart_of_its_agent(
     framework: Framework, cluster: Cluster, name: str, seconds: int
 ) -> None:
@@ -125,7 +128,7 @@ def test_a_build_survives_the_restart_of_its_agent(
     )
 
 
-@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize("attempts", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_without_recovery_a_build_whose_agent_was_killed_is_built_again_or_ends_with_the_truth(
     cluster: Cluster, name: str, tmp_path: Path, attempts: int
 ) -> None:
