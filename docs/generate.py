@@ -104,7 +104,8 @@ def golden() -> str:
         (
             "Small repositories, each for a feature of the builder, built on a real cluster; what "
             "is looked at is the image that came out, or what the API tells. `make golden` runs "
-            'all of them, `make golden ARGS="tests/golden/test_sources.py -k lfs"` some.'
+            'all of them, `make golden ARGS="tests/golden/test_sources.py -k lfs"` some, '
+            "`make test` all but the slow ones."
         ),
     ]
     for path in sorted(GOLDEN.glob("test_*.py")):
@@ -124,10 +125,17 @@ def _told(test: types.FunctionType) -> str:
     words = test.__name__.removeprefix("test_").replace("_", " ")
     for mark in getattr(test, "pytestmark", ()):
         if mark.name == "parametrize":
-            cases = ", ".join(str(case) for case in mark.kwargs.get("ids") or mark.args[1])
+            cases = ", ".join(map(_case, mark.kwargs.get("ids") or mark.args[1]))
             words += f" ({cases.replace('_', ' ')})"
+        elif mark.name == "slow":
+            words += " (slow)"
     told = " ".join(inspect.cleandoc(test.__doc__ or "").split())
     return f"{words}. {told}".rstrip() if told else words
+
+
+def _case(value: object) -> str:
+    """Of a parameter, which may be a `pytest.param`."""
+    return ", ".join(map(str, getattr(value, "values", [value])))
 
 
 PAGES = {"states.md": states, "configuration.md": configuration, "golden.md": golden}
