@@ -174,6 +174,7 @@ class NestedEngine:
         self._process: subprocess.Popen[bytes] | None = None
         self._took = 0.0
         self._bridge = ""
+        self._told = False
         self.address = f"unix://{self._socket}"
         self._thread = threading.Thread(target=self._supervise, name="engine", daemon=True)
         self._thread.start()
@@ -203,7 +204,9 @@ class NestedEngine:
             if failure is not None:
                 raise BuildFailure(Reason.ENGINE_FAILED, failure)
             if ready:
-                return 0.0 if was_ready else self._took
+                # It may have started while the build that it started for was cloned.
+                others, self._told = was_ready and self._told, True
+                return 0.0 if others else self._took
             token.check()
 
     def protect(self, secrets: Iterable[Secret]) -> None:

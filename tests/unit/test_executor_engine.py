@@ -117,6 +117,14 @@ def test_it_starts_once_and_stops(make: Make, tmp_path: Path) -> None:
     assert b"starting" in (tmp_path / "dockerd.log").read_bytes()
 
 
+def test_who_comes_when_it_has_started_is_told_what_the_start_took(make: Make) -> None:
+    """Once: it may have started while that build's sources were fetched."""
+    engine = make()
+    until(lambda: engine._ready)
+    assert wait(engine)[0] > 0
+    assert wait(engine)[0] == 0.0
+
+
 @pytest.mark.parametrize("patience", [0.0, 0.4])
 def test_a_stubborn_one_is_killed(make: Make, mode: Path, patience: float) -> None:
     mode.write_text("stubborn")
