@@ -163,6 +163,22 @@ upload_pieces = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+# What stands for users; of their secrets only digests.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("project", sa.String(64)),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("last_used_at", sa.Float),
+    sa.UniqueConstraint("owner", "name", name="uq_tokens_owner_name"),
+)
+
 # Webhooks to send: written with the change they tell of, sent by a worker of its own.
 deliveries = sa.Table(
     "deliveries",

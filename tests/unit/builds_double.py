@@ -23,6 +23,7 @@ from builder_framework.errors import (
     InvalidInputError,
     NotFoundError,
     StoreUnavailableError,
+    no_build,
 )
 from builder_framework.ports import (
     BuildView,
@@ -115,7 +116,7 @@ class MemoryBuilds:
         with self._lock:
             self._fail()
             if build_id not in self.builds:
-                raise NotFoundError("there is no build with this id")
+                raise no_build(build_id)
             return self._view(self.builds[build_id])
 
     def list(self, query: ListQuery) -> Page:
