@@ -65,6 +65,7 @@ def http(builds: MemoryBuilds, users: UserFile, store: SqlStore, clock: Clock) -
 def make(http: FlaskClient, auth: tuple[str, str] = ANN, **fields: Any) -> dict[str, Any]:
     answer = http.post(TOKENS, json={"name": "ci", **fields}, auth=auth)
     assert answer.status_code == 201, answer.text
+    assert answer.json is not None
     found: dict[str, Any] = answer.json
     return found
 
