@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from builder_framework.domain.access import Actor, Role
+from builder_framework.domain.projects import Credential, Project, Registry
 from builder_framework.redact import Secret
 from builder_framework.users import Authenticator
 
@@ -87,19 +88,62 @@ class Memberships(Protocol):
         ...
 
 
+class Projects(Memberships, Protocol):
+    """The projects there are. All calls may raise StoreUnavailableError."""
+
+    def all(self) -> Registry:
+        """Every project."""
+        ...
+
+    def put(self, project: Project) -> bool:
+        """Make it, or change what is said of it (then False)."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """With its members and credentials.
+
+        Raises NotFoundError, ConflictError while it has builds that are not over.
+        """
+        ...
+
+    def members(self, name: str) -> Mapping[str, Role]:
+        """Role of each. Raises NotFoundError."""
+        ...
+
+    def put_member(self, name: str, user: str, role: Role) -> None:
+        """With NONE he is no member any more. Raises NotFoundError."""
+        ...
+
+    def credentials(self, name: str) -> Mapping[str, Credential]:
+        """By their names, with their secrets. Raises NotFoundError."""
+        ...
+
+    def put_credential(self, name: str, credential: str, value: Credential) -> None:
+        """Raises NotFoundError."""
+        ...
+
+    def remove_credential(self, name: str, credential: str) -> None:
+        """Raises NotFoundError."""
+        ...
+
+    def waiting(self, name: str) -> int:
+        """How many of its builds wait."""
+        ...
+
+
 class People:
     """Turns what a request brings into an actor. All calls may raise StoreUnavailableError."""
 
     def __init__(
         self,
         users: Authenticator,
-        memberships: Memberships | None = None,
+        projects: Projects | None = None,
         tokens: Tokens | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Without `memberships` nobody is in a project. `clock`: seconds since the epoch."""
+        """Without `projects` nobody is in one. `clock`: seconds since the epoch."""
         self._users = users
-        self._memberships = memberships
+        self.projects = projects
         self.tokens = tokens
         self._clock = clock
 
@@ -135,9 +179,9 @@ class People:
         return self._users.remembers(name, password)
 
     def _actor(self, name: str, role: Role) -> Actor:
-        if self._memberships is None:
+        if self.projects is None:
             return Actor(name, role)
-        return Actor(name, role, self._memberships.roles_of(name))
+        return Actor(name, role, self.projects.roles_of(name))
 
 
 def new_token(owner: str, wish: TokenWish, now: float) -> tuple[Token, Secret]:
