@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import auth, errors, health, tokens, uploads, v1
+from api import auth, errors, health, projects, tokens, uploads, v1
 from builder_framework import __version__
 from builder_framework.people import People
 from builder_framework.ports import Builds, RequestPolicy, Uploads
@@ -43,7 +43,9 @@ def create_app(
     auth.install(app, people, builds, allowed_origins)
     app.register_blueprint(health.blueprint(builds, version))
     app.register_blueprint(tokens.blueprint(people))
-    app.register_blueprint(v1.blueprint(builds, policy, kept, keepalive))
+    if people.projects is not None:
+        app.register_blueprint(projects.blueprint(people.projects))
+    app.register_blueprint(v1.blueprint(builds, policy, kept, people.projects, keepalive))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
     return app

@@ -19,7 +19,8 @@ from api import errors
 from api.brake import Brake
 from builder_framework.domain.access import Action, Actor, Subject, Verdict, decide
 from builder_framework.domain.model import is_build_id
-from builder_framework.errors import NotFoundError, no_build
+from builder_framework.domain.projects import is_project_name
+from builder_framework.errors import NotFoundError, no_build, no_project
 from builder_framework.people import People
 from builder_framework.ports import Builds
 
@@ -139,27 +140,36 @@ class _Gate:
         subject = self._subject()
         verdict = decide(actor(), action, subject)
         if verdict is Verdict.HIDDEN:
-            raise no_build((request.view_args or {})["build_id"])
+            names = request.view_args or {}
+            raise (
+                no_build(names["build_id"]) if "build_id" in names else no_project(names["project"])
+            )
         if verdict is Verdict.FORBIDDEN:
             raise forbidden(action, subject)
 
     def _subject(self) -> Subject | None:
-        """The build in the path, if there is one."""
-        build_id = (request.view_args or {}).get("build_id")
+        """The build or the project in the path, if there is one."""
+        names = request.view_args or {}
+        if "project" in names:
+            if not is_project_name(names["project"]):
+                raise NotFoundError("there is no project of this name")
+            return Subject(names["project"])
+        build_id = names.get("build_id")
         if build_id is None:
             return None
         # Nothing but an id of ours goes further: not into the store, not into a message.
         if not is_build_id(build_id):
             raise NotFoundError("there is no build with this id")
         build = self._builds.get(build_id).build
-        return Subject(None, build.owner)
+        return Subject(build.request.project, build.owner)
 
 
 def forbidden(action: Action, subject: Subject | None = None) -> errors.RequestError:
     """The error for a caller whose role does not go so far."""
     who = actor()
     role = who.anywhere if subject is None else who.role_in(subject.project)
-    whose = " of another user" if subject is not None and subject.owner != who.name else ""
+    theirs = subject is not None and subject.owner not in (None, who.name)
+    whose = " of another user" if theirs else ""
     words = f"{who.name} is {role.value}, which does not allow to {_WORDS[action]}{whose}"
     return errors.RequestError(403, "forbidden", words)
 
@@ -169,7 +179,8 @@ _WORDS = {
     Action.SUBMIT: "submit builds",
     Action.CHANGE: "change a build",
     Action.OPERATE: "operate the framework",
-    Action.MANAGE: "manage projects",
+    Action.MANAGE: "manage the project",
+    Action.ADMINISTER: "manage projects",
 }
 
 

@@ -26,6 +26,7 @@ from api import strictjson
 from api.fields import (
     MAX_CONSTRAINTS,
     MAX_IMAGES,
+    MAX_MOUNTS,
     MAX_PRIORITY,
     MAX_WEBHOOKS,
     MIN_CPUS,
@@ -34,6 +35,7 @@ from api.fields import (
     Body,
     ConstraintRow,
     Image,
+    MountId,
     checked,
     fail,
     policy_of,
@@ -52,6 +54,7 @@ from api.source_fields import GitBody, GitLoginBody, InlineBody, SourceBody, Tar
 from builder_framework import validate_options
 from builder_framework.domain import endpoints
 from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
+from builder_framework.domain.projects import is_project_name
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import CacheUse, EngineMode
@@ -75,6 +78,12 @@ class ResourcesBody(Body):
         if info.field_name == "mem":
             return within(value, MIN_MEM, most.mem, " MiB")
         return within(value, 0.0, most.disk, " MiB")
+
+
+def _project(value: str) -> str:
+    if not is_project_name(value):
+        fail("is no name of a project: lower-case letters, digits and -")
+    return value
 
 
 AnyBody = TypeVar("AnyBody", bound=Body)
@@ -104,6 +113,15 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     exclusive: bool = False
     cache: Literal["shared", "none"] = "shared"
     executor_network: str | None = None
+    project: Annotated[str, AfterValidator(_project)] | None = None
+    project_secrets: Annotated[dict[MountId, str], Len(0, MAX_MOUNTS)] = Field(default_factory=dict)
+
+    @field_validator("project_secrets")
+    @classmethod
+    def _no_other_value(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if twice := sorted(set(value) & set(info.data.get("secrets") or {})):
+            fail(f"{', '.join(twice)} has a value in secrets already")
+        return value
 
     @field_validator("source")
     @classmethod
@@ -223,6 +241,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             exclusive=self.exclusive,
             cache=CacheUse(self.cache),
             executor_network=self.executor_network,
+            project=self.project,
+            project_secrets=self.project_secrets,
         )
 
     def fingerprint(self, owner: str) -> str:

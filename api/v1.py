@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO, Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
 
-from api import auth, bodies, logtext, params, render, schemas, sse, uploads
+from api import admission, auth, bodies, logtext, params, render, schemas, sse, uploads
 from builder_framework import failpoints
 from builder_framework.domain.access import Action
 from builder_framework.domain.notices import is_message_id
 from builder_framework.domain.states import State
 from builder_framework.errors import FieldProblem, NotFoundError
+from builder_framework.people import Projects
 from builder_framework.ports import Builds, Idempotency, RequestPolicy, Uploads
 
 LOG_LIMIT = 1024 * 1024
@@ -22,7 +24,11 @@ MAX_LOG_LIMIT = 8 * 1024 * 1024
 
 
 def blueprint(
-    builds: Builds, policy: RequestPolicy, kept: Uploads | None, keepalive: float
+    builds: Builds,
+    policy: RequestPolicy,
+    kept: Uploads | None,
+    projects: Projects | None,
+    keepalive: float,
 ) -> Blueprint:
     """All of `/api/v1/builds`. `keepalive`: seconds, see `sse.stream`."""
     v1 = Blueprint("v1", __name__, url_prefix="/api/v1/builds")
@@ -39,7 +45,11 @@ def blueprint(
             upload = None if context is None or kept is None else kept.keep(context, owner)
         idempotency = None if key is None else Idempotency(key, body.fingerprint(owner))
         failpoints.reach("T1.after")
-        view, created = builds.submit(body.to_request(policy, upload), owner, idempotency)
+        view = None if idempotency is None else builds.replayed(owner, idempotency)
+        created = False
+        if view is None:
+            admitted = admission.admitted(body.to_request(policy, upload), auth.actor(), projects)
+            view, created = builds.submit(admitted, owner, idempotency)
         shown = render.build(view)
         response = jsonify(shown)
         response.status_code = 202
@@ -52,7 +62,7 @@ def blueprint(
     @auth.needs(Action.SEE)
     def listing() -> Response:
         """Builds, newest first, a page at a time."""
-        query = params.list_query(request.args)
+        query = replace(params.list_query(request.args), visible=auth.actor().visible)
         page = builds.list(query)
         following = None
         if page.next_cursor is not None:

@@ -36,6 +36,7 @@ from builder_framework.service.door import Door
 from builder_framework.service.follower import Follower
 from builder_framework.service.logs import Logs, LogStore
 from builder_framework.store.logs import DatabaseLogs
+from builder_framework.store.projects import SqlProjects
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.tokens import SqlTokens
 from builder_framework.store.uploads import SqlUploads
@@ -74,7 +75,7 @@ class Application:
             _listen(settings.http_host, settings.http_port),
             create_app(
                 self._door,
-                People(_users(settings), tokens=SqlTokens(self._store)),
+                People(_users(settings), SqlProjects(self._store, sealer), SqlTokens(self._store)),
                 settings.request_policy(),
                 SqlUploads(self._store),
             ),

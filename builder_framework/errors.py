@@ -73,6 +73,11 @@ def no_build(build_id: str) -> NotFoundError:
     return NotFoundError(f"there is no build {build_id!r}")
 
 
+def no_project(name: str) -> NotFoundError:
+    """As `no_build`."""
+    return NotFoundError(f"there is no project {name!r}")
+
+
 class ConflictError(BuilderError):
     """The request contradicts the state: an idempotency key used twice, a build already ended."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from builder_framework.domain.access import Actor, Role
-from builder_framework.domain.projects import Credential, Project, Registry
+from builder_framework.domain.projects import Catalog, Credential, Project
 from builder_framework.redact import Secret
 from builder_framework.users import Authenticator
 
@@ -91,7 +91,7 @@ class Memberships(Protocol):
 class Projects(Memberships, Protocol):
     """The projects there are. All calls may raise StoreUnavailableError."""
 
-    def all(self) -> Registry:
+    def all(self) -> Catalog:
         """Every project."""
         ...
 

@@ -188,6 +188,10 @@ class Builds(Protocol):
         """
         ...
 
+    def replayed(self, owner: str, idempotency: Idempotency) -> BuildView | None:
+        """The build that the key has made already. Raises ConflictError as `submit` does."""
+        ...
+
     def get(self, build_id: str) -> BuildView:
         """Raises NotFoundError."""
         ...

@@ -28,8 +28,8 @@ class Action(str, enum.Enum):
     """What a request does.
 
     OWN: to the caller's own things, as everybody may. SEE: builds with their logs. SUBMIT: a new
-    build. CHANGE: a build that is there. OPERATE: the framework itself. MANAGE: a project, its
-    members and secrets; without a project, all of them.
+    build. CHANGE: a build that is there. OPERATE: the framework itself. MANAGE: a project's members
+    and credentials. ADMINISTER: what projects there are, and what they may.
     """
 
     OWN = "own"
@@ -38,6 +38,7 @@ class Action(str, enum.Enum):
     CHANGE = "change"
     OPERATE = "operate"
     MANAGE = "manage"
+    ADMINISTER = "administer"
 
 
 class Verdict(enum.Enum):
@@ -108,11 +109,10 @@ def decide(actor: Actor, action: Action, subject: Subject | None = None) -> Verd
     """Whether `actor` may do it; without a subject, whether there may be one with which it may."""
     if action is Action.OWN:
         return Verdict.ALLOWED
-    if action is Action.OPERATE:
-        return _allowed(actor.role.covers(Role.OPERATOR))
+    if action in (Action.OPERATE, Action.ADMINISTER):
+        return _allowed(actor.role.covers(_LEAST[action]))
     if subject is None:
-        role = actor.role if action is Action.MANAGE else actor.anywhere
-        return _allowed(role.covers(_LEAST[action]))
+        return _allowed(actor.anywhere.covers(_LEAST[action]))
     role = actor.role_in(subject.project)
     if not role.covers(Role.VIEWER):
         return Verdict.HIDDEN
@@ -126,7 +126,9 @@ _LEAST = {
     Action.SEE: Role.VIEWER,
     Action.SUBMIT: Role.BUILDER,
     Action.CHANGE: Role.BUILDER,
+    Action.OPERATE: Role.OPERATOR,
     Action.MANAGE: Role.ADMIN,
+    Action.ADMINISTER: Role.ADMIN,
 }
 
 

@@ -1,7 +1,8 @@
-"""Projects: who owns which repositories and images, and how much a project's builds may take. Pure."""
+"""Projects: who owns which repositories and images, and what their builds may take. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,8 @@ from builder_framework.protocol import EngineMode
 from builder_framework.recipe import GitLogin, RegistryLogin, Source
 from builder_framework.redact import Secret
 from builder_framework.validate import image_reference
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,11 @@ Credential = RegistryLogin | GitCredential | Secret
 """A project's: a login, or a value that its builds may mount by name."""
 
 
+def is_project_name(text: str) -> bool:
+    """Whether a project may be called so: as a DNS label (RFC 1123)."""
+    return _NAME.fullmatch(text) is not None
+
+
 def begins(prefix: str, text: str) -> bool:
     """Whether `text` is `prefix` or beneath it: `shop` is no beginning of `shopping`.
 
@@ -87,11 +95,15 @@ def owner_of(text: str, prefixes: Mapping[str, Sequence[str]]) -> str | None:
     return max(found)[1] if found else None
 
 
-class Registry:
+class Catalog:
     """All projects, to ask whose something is."""
 
     def __init__(self, projects: Iterable[Project]) -> None:
         self._projects = {project.name: project for project in projects}
+
+    def __iter__(self) -> Iterator[Project]:
+        """By name."""
+        return iter(sorted(self._projects.values(), key=lambda project: project.name))
 
     def get(self, name: str) -> Project | None:
         """The project of that name."""
@@ -118,40 +130,38 @@ class Registry:
 
 
 def refusals(
-    request: BuildRequest, actor: Actor, registry: Registry, waiting: int
+    request: BuildRequest, actor: Actor, catalog: Catalog, waiting: int
 ) -> list[FieldProblem]:
     """Why this must not be built by `actor`: by field. Its project is `request.project`.
 
     `waiting`: how many builds of that project wait.
     """
     return [
-        *_membership(request, actor, registry),
-        *_ownership(request, registry),
-        *_excess(request, registry, waiting),
+        *_membership(request, actor, catalog),
+        *_ownership(request, catalog),
+        *_excess(request, catalog, waiting),
     ]
 
 
-def _membership(
-    request: BuildRequest, actor: Actor, registry: Registry
-) -> Iterator[FieldProblem]:
+def _membership(request: BuildRequest, actor: Actor, catalog: Catalog) -> Iterator[FieldProblem]:
     name = request.project
     verdict = decide(actor, Action.SUBMIT, Subject(name))
-    if name is not None and (verdict is Verdict.HIDDEN or registry.get(name) is None):
+    if name is not None and (verdict is Verdict.HIDDEN or catalog.get(name) is None):
         yield FieldProblem("project", "there is no such project, or you are not in it")
     elif verdict is not Verdict.ALLOWED:
         where = "outside of all projects" if name is None else f"in project {name!r}"
         yield FieldProblem("project", f"you may not build {where}: that needs the role builder")
 
 
-def _ownership(request: BuildRequest, registry: Registry) -> Iterator[FieldProblem]:
-    project = registry.get(request.project) if request.project is not None else None
-    source = registry.owner_of_source(request)
+def _ownership(request: BuildRequest, catalog: Catalog) -> Iterator[FieldProblem]:
+    project = catalog.get(request.project) if request.project is not None else None
+    source = catalog.owner_of_source(request)
     if source != request.project and source is not None:
         yield FieldProblem("source.git.url", f"belongs to project {source!r}: say project")
     elif project and project.repositories and request.source.git is not None and source is None:
         yield FieldProblem("source.git.url", f"is no repository of project {project.name!r}")
     for number, image in enumerate(request.images):
-        owner, field_name = registry.owner_of_image(image), f"images[{number}]"
+        owner, field_name = catalog.owner_of_image(image), f"images.{number}"
         if owner != request.project and owner is not None:
             yield FieldProblem(field_name, f"belongs to project {owner!r}: say project")
         elif project and project.images and owner is None:
@@ -159,8 +169,8 @@ def _ownership(request: BuildRequest, registry: Registry) -> Iterator[FieldProbl
             yield FieldProblem(field_name, f"is no image of project {project.name!r}: {own}")
 
 
-def _excess(request: BuildRequest, registry: Registry, waiting: int) -> Iterator[FieldProblem]:
-    project = registry.get(request.project) if request.project is not None else None
+def _excess(request: BuildRequest, catalog: Catalog, waiting: int) -> Iterator[FieldProblem]:
+    project = catalog.get(request.project) if request.project is not None else None
     if project is None:
         return
     quota = project.quota

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from builder_framework import codec
 from builder_framework.domain.access import Role
-from builder_framework.domain.projects import Credential, GitCredential, Project, Registry
+from builder_framework.domain.projects import Catalog, Credential, GitCredential, Project
 from builder_framework.domain.states import TERMINAL, State
-from builder_framework.errors import ConflictError, NotFoundError
+from builder_framework.errors import ConflictError, NotFoundError, no_project
 from builder_framework.recipe import RegistryLogin
 from builder_framework.redact import Secret
 from builder_framework.seal import Sealer
@@ -26,7 +26,7 @@ _KINDS: Mapping[str, type[RegistryLogin | GitCredential]] = {
     "registry": RegistryLogin,
     "git": GitCredential,
 }
-_SECRET = "secret"
+_VALUE = "secret"
 
 
 class SqlProjects:
@@ -36,11 +36,9 @@ class SqlProjects:
         self._store = store
         self._sealer = sealer
 
-    def all(self) -> Registry:
+    def all(self) -> Catalog:
         """See `people.Projects`."""
-        with self._store.reading() as connection:
-            found = connection.execute(sa.select(t.projects.c.project)).scalars()
-            return Registry([codec.decode(Project, text) for text in found])
+        return catalog(self._store)
 
     def put(self, project: Project) -> bool:
         """See `people.Projects`."""
@@ -138,14 +136,21 @@ class SqlProjects:
 
     def _opened(self, row: sa.RowMapping) -> Credential:
         text = self._sealer.open(row["value"], seals.of_credential(row["id"]))
-        if row["kind"] == _SECRET:
+        if row["kind"] == _VALUE:
             return Secret(text)
         return codec.decode(_KINDS[row["kind"]], text)
 
 
+def catalog(store: SqlStore) -> Catalog:
+    """Every project. Raises StoreUnavailableError."""
+    with store.reading() as connection:
+        found = connection.execute(sa.select(t.projects.c.project)).scalars()
+        return Catalog([codec.decode(Project, text) for text in found])
+
+
 def _kind(value: Credential) -> str:
     found = (kind for kind, type_ in _KINDS.items() if isinstance(value, type_))
-    return next(found, _SECRET)
+    return next(found, _VALUE)
 
 
 def _text(value: Credential) -> str:
@@ -170,4 +175,4 @@ def _hold(connection: sa.Connection, name: str) -> None:
 
 def _found(connection: sa.Connection, query: sa.Select[Any], name: str) -> None:
     if connection.execute(query).first() is None:
-        raise NotFoundError(f"there is no project {name!r}")
+        raise no_project(name)

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from builder_framework.domain.access import Role
-from builder_framework.domain.projects import GitCredential, Project, Quota
+from builder_framework.domain.projects import Credential, GitCredential, Project, Quota
 from builder_framework.errors import ConflictError, NotFoundError
 from builder_framework.people import TokenWish, new_token
 from builder_framework.protocol import EngineMode
@@ -57,7 +57,7 @@ def test_credentials_come_back_and_stand_nowhere_in_clear(
     projects: SqlProjects, store: SqlStore
 ) -> None:
     projects.put(SHOP)
-    kept = {
+    kept: dict[str, Credential] = {
         "git": GitCredential(GitLogin("git.example.org", "ci", Secret(CANARY)), "host KEY\n"),
         "hub": RegistryLogin("docker.io", RegistryAuth("ci", Secret(CANARY))),
         "npm": Secret(CANARY),

@@ -99,11 +99,8 @@ class MemoryBuilds:
     ) -> tuple[BuildView, bool]:
         with self._lock:
             self._fail()
-            if idempotency and (owner, idempotency.key) in self.keys:
-                fingerprint, build_id = self.keys[owner, idempotency.key]
-                if fingerprint != idempotency.fingerprint:
-                    raise ConflictError("this idempotency key was used with another request")
-                return self._view(self.builds[build_id]), False
+            if idempotency and (known := self.replayed(owner, idempotency)) is not None:
+                return known, False
             build_id = new_build_id()
             self._now += 1.0
             event = ev.Submitted(build_id, request, owner)
@@ -111,6 +108,16 @@ class MemoryBuilds:
             if idempotency:
                 self.keys[owner, idempotency.key] = (idempotency.fingerprint, build_id)
             return self._view(self.builds[build_id]), True
+
+    def replayed(self, owner: str, idempotency: Idempotency) -> BuildView | None:
+        with self._lock:
+            self._fail()
+            fingerprint, build_id = self.keys.get((owner, idempotency.key), (None, ""))
+            if fingerprint is None:
+                return None
+            if fingerprint != idempotency.fingerprint:
+                raise ConflictError("this idempotency key was used with another request")
+            return self._view(self.builds[build_id])
 
     def get(self, build_id: str) -> BuildView:
         with self._lock:

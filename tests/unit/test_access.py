@@ -51,7 +51,7 @@ def test_each_role_may_do_what_those_before_it_may() -> None:
         (Action.CHANGE, MINE, (HIDDEN, FORBIDDEN, ALLOWED, ALLOWED, ALLOWED)),
         (Action.CHANGE, THEIRS, (HIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED, ALLOWED)),
         (Action.OPERATE, None, (FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED, ALLOWED)),
-        (Action.MANAGE, None, (FORBIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED)),
+        (Action.ADMINISTER, None, (FORBIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED)),
         (Action.MANAGE, SHOP, (HIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED)),
     ],
 )
@@ -73,7 +73,8 @@ def test_by_role_everywhere(
         (Action.CHANGE, THEIRS_THERE, (HIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED, ALLOWED)),
         # Of the whole framework, only who has it everywhere.
         (Action.OPERATE, None, (FORBIDDEN,) * 5),
-        (Action.MANAGE, None, (FORBIDDEN,) * 5),
+        (Action.ADMINISTER, None, (FORBIDDEN,) * 5),
+        (Action.ADMINISTER, SHOP, (FORBIDDEN,) * 5),
         (Action.MANAGE, SHOP, (HIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED)),
     ],
 )

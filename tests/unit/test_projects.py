@@ -10,10 +10,11 @@ import pytest
 from builder_framework.domain.access import Actor, Role
 from builder_framework.domain.model import BuildRequest, Resources
 from builder_framework.domain.projects import (
+    Catalog,
+    Credential,
     GitCredential,
     Project,
     Quota,
-    Registry,
     begins,
     equipped,
     refusals,
@@ -37,7 +38,7 @@ SHOP = Project(
 )
 CART = Project("cart", images=("r.example.org/shop/cart",))
 FREE = Project("free")
-ALL = Registry([SHOP, CART, FREE])
+ALL = Catalog([SHOP, CART, FREE])
 REQUEST = BuildRequest(
     Source(git=GitSource("https://git.example.org/shop/web.git", "main")),
     ("r.example.org/shop/web:1",),
@@ -49,8 +50,8 @@ REQUEST = BuildRequest(
 MEMBER = Actor("ann", Role.NONE, {"shop": Role.BUILDER, "free": Role.BUILDER})
 
 
-def wrong(actor: Actor = MEMBER, registry: Registry = ALL, **changes: Any) -> dict[str, str]:
-    found = refusals(replace(REQUEST, **changes), actor, registry, changes.pop("waiting", 0))
+def wrong(actor: Actor = MEMBER, catalog: Catalog = ALL, **changes: Any) -> dict[str, str]:
+    found = refusals(replace(REQUEST, **changes), actor, catalog, changes.pop("waiting", 0))
     return {each.field: each.problem for each in found}
 
 
@@ -93,8 +94,15 @@ def test_whoever_is_no_member_learns_nothing_of_a_project() -> None:
 
 def test_who_may_only_look_builds_nothing() -> None:
     looks = Actor("ann", Role.NONE, {"shop": Role.VIEWER})
-    assert wrong(looks)["project"] == "you may not build in project 'shop': that needs the role builder"
-    free = {"project": None, "source": git("https://x.org/y"), "images": ("x.org/y",)}
+    assert (
+        wrong(looks)["project"]
+        == "you may not build in project 'shop': that needs the role builder"
+    )
+    free: dict[str, Any] = {
+        "project": None,
+        "source": git("https://x.org/y"),
+        "images": ("x.org/y",),
+    }
     assert "outside of all projects" in wrong(MEMBER, **free)["project"]
     assert wrong(Actor("bob", Role.BUILDER), **free) == {}
 
@@ -103,26 +111,26 @@ def test_what_is_a_projects_is_nobody_elses() -> None:
     bob = Actor("bob", Role.BUILDER)
     assert wrong(bob, project=None) == {
         "source.git.url": "belongs to project 'shop': say project",
-        "images[0]": "belongs to project 'shop': say project",
+        "images.0": "belongs to project 'shop': say project",
     }
-    assert set(wrong(project="free")) == {"source.git.url", "images[0]"}
+    assert set(wrong(project="free")) == {"source.git.url", "images.0"}
 
 
 def test_a_project_that_owns_something_builds_nothing_else() -> None:
     found = wrong(source=git("https://x.org/y"), images=("r.example.org/shop/web", "x.org/y"))
     assert found == {
         "source.git.url": "is no repository of project 'shop'",
-        "images[1]": "is no image of project 'shop': r.example.org/shop",
+        "images.1": "is no image of project 'shop': r.example.org/shop",
     }
     inline = Source(inline=InlineSource("FROM scratch"))
     assert wrong(source=inline) == {}, "a Dockerfile that comes with the request is no repository"
-    anything = {"source": git("https://x.org/y"), "images": ("x.org/y",)}
+    anything: dict[str, Any] = {"source": git("https://x.org/y"), "images": ("x.org/y",)}
     assert wrong(project="free", **anything) == {}, "it owns nothing"
 
 
 def test_the_longest_beginning_tells_the_owner() -> None:
     assert wrong(images=("r.example.org/shop/cart:2",)) == {
-        "images[0]": "belongs to project 'cart': say project"
+        "images.0": "belongs to project 'cart': say project"
     }
 
 
@@ -161,7 +169,7 @@ def test_a_project_need_not_be_said_where_there_is_but_one(
 def test_limits(quota: Quota, changes: dict[str, Any], field: str) -> None:
     waiting = changes.pop("waiting", 0)
     request = replace(REQUEST, **changes)
-    limited = Registry([replace(SHOP, quota=quota)])
+    limited = Catalog([replace(SHOP, quota=quota)])
     assert [each.field for each in refusals(request, MEMBER, limited, waiting)] == [field]
     assert refusals(request, MEMBER, ALL, waiting) == []
 
@@ -192,7 +200,10 @@ def test_logins_for_git_servers() -> None:
     }
     changed, _ = equipped(REQUEST, kept)
     assert changed.source.git is not None
-    assert [each.host for each in changed.source.git.logins] == ["git.example.org", "ssh.example.org"]
+    assert [each.host for each in changed.source.git.logins] == [
+        "git.example.org",
+        "ssh.example.org",
+    ]
     assert changed.source.git.known_hosts == "ssh KEY\n"
     own = GitSource("https://x.org/y", logins=(GitLogin("git.example.org"),), known_hosts="mine")
     changed, _ = equipped(replace(REQUEST, source=Source(git=own)), kept)
@@ -205,7 +216,11 @@ def test_logins_for_git_servers() -> None:
 
 def test_secrets_are_named() -> None:
     """Those that are not are given to nobody."""
-    kept = {"npm": Secret("value"), "other": Secret("x"), "hub": login("docker.io", "hub")}
+    kept: dict[str, Credential] = {
+        "npm": Secret("value"),
+        "other": Secret("x"),
+        "hub": login("docker.io", "hub"),
+    }
     asked = replace(REQUEST, project_secrets={"token": "npm", "a": "nothing", "b": "hub"})
     changed, problems = equipped(asked, kept)
     assert changed.recipe.secrets == {"token": Secret("value")}
