@@ -6,10 +6,10 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import auth, errors, health, uploads, v1
+from api import auth, errors, health, projects, tokens, uploads, v1
 from builder_framework import __version__
+from builder_framework.people import People
 from builder_framework.ports import Builds, RequestPolicy, Uploads
-from builder_framework.users import Authenticator
 
 MAX_BODY_BYTES = 256 * 1024
 """Of a request's body. A build's spec travels in one Mesos task, so larger ones cannot work."""
@@ -20,7 +20,7 @@ KEEPALIVE_SECONDS = 15.0
 
 def create_app(
     builds: Builds,
-    users: Authenticator,
+    people: People,
     policy: RequestPolicy,
     kept: Uploads | None = None,
     *,
@@ -40,9 +40,12 @@ def create_app(
     # Sorted keys would hide the order in which a build's fields make sense.
     app.json.sort_keys = False  # type: ignore[attr-defined]
     errors.install(app)
-    auth.install(app, users, allowed_origins)
+    auth.install(app, people, builds, allowed_origins)
     app.register_blueprint(health.blueprint(builds, version))
-    app.register_blueprint(v1.blueprint(builds, policy, kept, keepalive))
+    app.register_blueprint(tokens.blueprint(people))
+    if people.projects is not None:
+        app.register_blueprint(projects.blueprint(people.projects))
+    app.register_blueprint(v1.blueprint(builds, policy, kept, people.projects, keepalive))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
     return app

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -52,10 +52,13 @@ _HTTP_CODES = {
 class RequestError(BuilderError):
     """An HTTP request that cannot be served, with the status and code to say so."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.problem_code = code
+        self.headers = headers or {}
 
 
 def remember_secrets(secrets: Iterable[str]) -> None:
@@ -102,7 +105,9 @@ def problem(
 
 def _of_builder_error(error: BuilderError) -> Response:
     if isinstance(error, RequestError):
-        return problem(error.status, error.problem_code, error.message)
+        response = problem(error.status, error.problem_code, error.message)
+        response.headers.update(error.headers)
+        return response
     if isinstance(error, InvalidInputError):
         count = len(error.problems)
         detail = f"{count} field{'s are' if count != 1 else ' is'} wrong"

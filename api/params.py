@@ -111,7 +111,9 @@ def list_query(args: MultiDict[str, str]) -> ListQuery:
     Image and git URL are normalised as a submitted one is, so that either spelling finds a build.
     Raises InvalidInputError with every fault.
     """
-    params = Params(args, ("state", "image", "git_url", "owner", "label", "limit", "cursor"))
+    params = Params(
+        args, ("state", "image", "git_url", "owner", "project", "label", "limit", "cursor")
+    )
     image = params.checked("image", lambda text: str(validate.image_reference(text)))
     git_url = params.checked("git_url", lambda text: validate.git_url(text, _ANY_GIT))
     query = ListQuery(
@@ -119,6 +121,7 @@ def list_query(args: MultiDict[str, str]) -> ListQuery:
         image=image,
         git_url=git_url,
         owner=params.text("owner"),
+        project=params.text("project"),
         label=params.label("label"),
         limit=params.number("limit", DEFAULT_PAGE, 1, MAX_PAGE),
         cursor=params.text("cursor"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Len
 from pydantic import (
@@ -26,6 +26,7 @@ from api import strictjson
 from api.fields import (
     MAX_CONSTRAINTS,
     MAX_IMAGES,
+    MAX_MOUNTS,
     MAX_PRIORITY,
     MAX_WEBHOOKS,
     MIN_CPUS,
@@ -34,6 +35,7 @@ from api.fields import (
     Body,
     ConstraintRow,
     Image,
+    MountId,
     checked,
     fail,
     policy_of,
@@ -52,6 +54,7 @@ from api.source_fields import GitBody, GitLoginBody, InlineBody, SourceBody, Tar
 from builder_framework import validate_options
 from builder_framework.domain import endpoints
 from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
+from builder_framework.domain.projects import is_project_name
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import CacheUse, EngineMode
@@ -75,6 +78,15 @@ class ResourcesBody(Body):
         if info.field_name == "mem":
             return within(value, MIN_MEM, most.mem, " MiB")
         return within(value, 0.0, most.disk, " MiB")
+
+
+def _project(value: str) -> str:
+    if not is_project_name(value):
+        fail("is no name of a project: lower-case letters, digits and -")
+    return value
+
+
+AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 class BuildBody(RecipeFields, OutputFields, LoginFields):
@@ -101,6 +113,15 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     exclusive: bool = False
     cache: Literal["shared", "none"] = "shared"
     executor_network: str | None = None
+    project: Annotated[str, AfterValidator(_project)] | None = None
+    project_secrets: Annotated[dict[MountId, str], Len(0, MAX_MOUNTS)] = Field(default_factory=dict)
+
+    @field_validator("project_secrets")
+    @classmethod
+    def _no_other_value(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if twice := sorted(set(value) & set(info.data.get("secrets") or {})):
+            fail(f"{', '.join(twice)} has a value in secrets already")
+        return value
 
     @field_validator("source")
     @classmethod
@@ -220,6 +241,8 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             exclusive=self.exclusive,
             cache=CacheUse(self.cache),
             executor_network=self.executor_network,
+            project=self.project,
+            project_secrets=self.project_secrets,
         )
 
     def fingerprint(self, owner: str) -> str:
@@ -251,18 +274,27 @@ def parse_build(
     *,
     uploaded: bool = False,
 ) -> BuildBody:
-    """The body from parsed JSON. `known`: what `strictjson.parse` had found wrong in it.
-    `uploaded`: a build context came with it.
+    """The body of a submission, see `parse`. `uploaded`: a build context came with it."""
+    return parse(BuildBody, document, known, {"policy": policy, "uploaded": uploaded})
+
+
+def parse(
+    model: type[AnyBody],
+    document: Any,
+    known: list[FieldProblem] | None = None,
+    context: dict[str, Any] | None = None,
+) -> AnyBody:
+    """A body from parsed JSON. `known`: what `strictjson.parse` had found wrong in it.
 
     Raises InvalidInputError that lists every faulty field, `known` ones first.
     """
     problems = list(known or ())
-    body: BuildBody | None = None
+    body: AnyBody | None = None
     try:
-        body = BuildBody.model_validate(document, context={"policy": policy, "uploaded": uploaded})
+        body = model.model_validate(document, context=context)
     except ValidationError as error:
         told = {item.field for item in problems}
-        found = (_field_problem(item) for item in error.errors(include_url=False))
+        found = (_field_problem(item, model) for item in error.errors(include_url=False))
         # One sentence per field: a duplicate key or bad number is the cause of what follows.
         problems += [item for item in found if item.field not in told]
     if problems or body is None:
@@ -283,12 +315,12 @@ _SENTENCES = {
 }
 
 
-def _field_problem(error: ErrorDetails) -> FieldProblem:
+def _field_problem(error: ErrorDetails, root: type[BaseModel]) -> FieldProblem:
     location = tuple(part for part in error["loc"] if part != "[key]")
     path = strictjson.path_text(location)
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return FieldProblem(path, f"unknown field{_did_you_mean(location)}")
+        return FieldProblem(path, f"unknown field{_did_you_mean(location, root)}")
     if kind in _SENTENCES:
         return FieldProblem(path or "body", _SENTENCES[kind])
     if kind == "too_long":
@@ -345,10 +377,10 @@ _SYNONYMS = {
 }
 
 
-def _did_you_mean(location: tuple[str | int, ...]) -> str:
+def _did_you_mean(location: tuple[str | int, ...], root: type[BaseModel]) -> str:
     parent = tuple("[]" if isinstance(part, int) else part for part in location[:-1])
     name = str(location[-1])
-    model = _MODELS.get(parent)
+    model = root if not parent else _MODELS.get(parent)
     if model is None:
         return ""
     return suggestion(name, list(model.model_fields))

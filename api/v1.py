@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import IO, Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
 
-from api import auth, errors, logtext, params, render, schemas, sse, strictjson, uploads
+from api import admission, auth, bodies, logtext, params, render, schemas, sse, uploads
 from builder_framework import failpoints
-from builder_framework.domain.model import is_build_id
+from builder_framework.domain.access import Action
 from builder_framework.domain.notices import is_message_id
 from builder_framework.domain.states import State
-from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
+from builder_framework.errors import FieldProblem, NotFoundError
+from builder_framework.people import Projects
 from builder_framework.ports import Builds, Idempotency, RequestPolicy, Uploads
 
 LOG_LIMIT = 1024 * 1024
 MAX_LOG_LIMIT = 8 * 1024 * 1024
 
 
-class InvalidJsonError(InvalidInputError):
-    """A body that is not JSON, or beyond the limits."""
-
-    code = "invalid_json"
-
-
 def blueprint(
-    builds: Builds, policy: RequestPolicy, kept: Uploads | None, keepalive: float
+    builds: Builds,
+    policy: RequestPolicy,
+    kept: Uploads | None,
+    projects: Projects | None,
+    keepalive: float,
 ) -> Blueprint:
     """All of `/api/v1/builds`. `keepalive`: seconds, see `sse.stream`."""
     v1 = Blueprint("v1", __name__, url_prefix="/api/v1/builds")
 
     @v1.post("")
+    @auth.needs(Action.SUBMIT)
     def submit() -> Response:
         """Accept a build: 202 once it is stored; the same Idempotency-Key gives the same build."""
         failpoints.reach("T1.before")
@@ -44,7 +45,11 @@ def blueprint(
             upload = None if context is None or kept is None else kept.keep(context, owner)
         idempotency = None if key is None else Idempotency(key, body.fingerprint(owner))
         failpoints.reach("T1.after")
-        view, created = builds.submit(body.to_request(policy, upload), owner, idempotency)
+        view = None if idempotency is None else builds.replayed(owner, idempotency)
+        created = False
+        if view is None:
+            admitted = admission.admitted(body.to_request(policy, upload), auth.actor(), projects)
+            view, created = builds.submit(admitted, owner, idempotency)
         shown = render.build(view)
         response = jsonify(shown)
         response.status_code = 202
@@ -54,9 +59,10 @@ def blueprint(
         return response
 
     @v1.get("")
+    @auth.needs(Action.SEE)
     def listing() -> Response:
         """Builds, newest first, a page at a time."""
-        query = params.list_query(request.args)
+        query = replace(params.list_query(request.args), visible=auth.actor().visible)
         page = builds.list(query)
         following = None
         if page.next_cursor is not None:
@@ -70,24 +76,25 @@ def blueprint(
         return response
 
     @v1.get("/<build_id>")
+    @auth.needs(Action.SEE)
     def show(build_id: str) -> Response:
-        view = builds.get(_known(build_id))
+        view = builds.get(build_id)
         tail = logtext.tail(builds, view) if view.build.state is State.FAILED else None
         return jsonify(render.build(view, tail))
 
     @v1.post("/<build_id>/cancel")
+    @auth.needs(Action.CHANGE)
     def cancel(build_id: str) -> Response:
         """Ask a build to end: 202, its state then says CANCELLING or CANCELLED."""
-        _known(build_id)
-        _no_fields()
+        bodies.no_fields()
         response = jsonify(render.build(builds.cancel(build_id, auth.owner())))
         response.status_code = 202
         return response
 
     @v1.get("/<build_id>/log")
+    @auth.needs(Action.SEE)
     def log(build_id: str) -> Response:
         """A piece of the log as text; the headers say where the next one begins."""
-        _known(build_id)
         query = params.Params(request.args, ("offset", "limit"))
         offset = query.number("offset", 0, 0, params.MAX_OFFSET)
         limit = query.number("limit", LOG_LIMIT, logtext.MIN_LIMIT, MAX_LOG_LIMIT)
@@ -102,9 +109,9 @@ def blueprint(
         return response
 
     @v1.get("/<build_id>/log/stream")
+    @auth.needs(Action.SEE)
     def log_stream(build_id: str) -> Response:
         """The log and the state as they change, as server-sent events."""
-        _known(build_id)
         offset = params.resume_offset(request.args, request.headers.get("Last-Event-ID"))
         builds.get(build_id)  # a 404 must be one, not an event
         events = sse.stream(builds, build_id, offset, keepalive)
@@ -122,28 +129,22 @@ def _add_deliveries(v1: Blueprint, builds: Builds) -> None:
     """A build's webhooks."""
 
     @v1.get("/<build_id>/deliveries")
+    @auth.needs(Action.SEE)
     def deliveries(build_id: str) -> Response:
         """The build's webhooks and what became of each try."""
-        found = builds.deliveries(_known(build_id))
+        found = builds.deliveries(build_id)
         return jsonify({"deliveries": [render.delivery(view) for view in found]})
 
     @v1.post("/<build_id>/deliveries/<delivery_id>/redeliver")
+    @auth.needs(Action.CHANGE)
     def redeliver(build_id: str, delivery_id: str) -> Response:
         """Send a webhook again, with the same id: 202."""
-        _known(build_id)
         if not is_message_id(delivery_id):
             raise NotFoundError("there is no delivery with this id")
-        _no_fields()
+        bodies.no_fields()
         response = jsonify(render.delivery(builds.redeliver(build_id, delivery_id)))
         response.status_code = 202
         return response
-
-
-def _known(build_id: str) -> str:
-    """Nothing but an id of ours goes further: not into the store, not into a message."""
-    if not is_build_id(build_id):
-        raise NotFoundError("there is no build with this id")
-    return build_id
 
 
 @contextlib.contextmanager
@@ -152,47 +153,10 @@ def _content(
 ) -> Iterator[tuple[Any, list[FieldProblem], IO[bytes] | None]]:
     """The body of a submission, its faults, and the build context if one came with it."""
     if request.mimetype != uploads.MULTIPART:
-        document, problems = _document()
+        document, problems = bodies.document()
         yield document, problems, None
         return
-    _needs_a_length()
+    bodies.needs_a_length()
     with uploads.parts(policy) as (body, context):
-        document, problems = _parsed(body)
+        document, problems = bodies.parsed(body)
         yield uploads.put_into(document, *uploads.digest(context)), problems, context
-
-
-def _document() -> tuple[Any, list[FieldProblem]]:
-    """The body as JSON, and its faults. Its secrets are masked from here on."""
-    if request.mimetype != "application/json":
-        raise errors.RequestError(
-            415, "unsupported_media_type", "send the body as Content-Type: application/json"
-        )
-    _needs_a_length()
-    return _parsed(request.get_data(cache=False))
-
-
-def _needs_a_length() -> None:
-    if "Transfer-Encoding" in request.headers:
-        # werkzeug's LimitedStream.readall ends a chunked body at the limit without a word.
-        raise errors.RequestError(
-            411, "length_required", "send the body with Content-Length, not in chunks"
-        )
-
-
-def _parsed(body: bytes) -> tuple[Any, list[FieldProblem]]:
-    try:
-        document, problems = strictjson.parse(body)
-    except strictjson.JsonError as error:
-        raise InvalidJsonError([FieldProblem("body", str(error))], str(error)) from None
-    errors.remember_secrets(strictjson.strings_at(document, "password"))
-    return document, problems
-
-
-def _no_fields() -> None:
-    """A body may be left out; one that is there must be an empty JSON object."""
-    chunked = "Transfer-Encoding" in request.headers
-    if not chunked and not request.content_length and request.mimetype in ("", "application/json"):
-        return
-    document, problems = _document()
-    if problems or document != {}:
-        raise InvalidInputError([FieldProblem("body", "this takes no fields; send {} or nothing")])

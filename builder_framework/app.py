@@ -30,12 +30,15 @@ from builder_framework.errors import (
     StoreUnavailableError,
 )
 from builder_framework.leader import Leader
+from builder_framework.people import People
 from builder_framework.redact import Secret
 from builder_framework.service.door import Door
 from builder_framework.service.follower import Follower
 from builder_framework.service.logs import Logs, LogStore
 from builder_framework.store.logs import DatabaseLogs
+from builder_framework.store.projects import SqlProjects
 from builder_framework.store.sql import SqlStore
+from builder_framework.store.tokens import SqlTokens
 from builder_framework.store.uploads import SqlUploads
 from builder_framework.users import Authenticator, SingleUser, UserFile
 
@@ -71,7 +74,10 @@ class Application:
         self._server = WSGIServer(
             _listen(settings.http_host, settings.http_port),
             create_app(
-                self._door, _users(settings), settings.request_policy(), SqlUploads(self._store)
+                self._door,
+                People(_users(settings), SqlProjects(self._store, sealer), SqlTokens(self._store)),
+                settings.request_policy(),
+                SqlUploads(self._store),
             ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),

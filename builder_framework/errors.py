@@ -68,6 +68,16 @@ class NotFoundError(BuilderError):
     code = "not_found"
 
 
+def no_build(build_id: str) -> NotFoundError:
+    """Whether there is none, or none for the caller to see: in the same words."""
+    return NotFoundError(f"there is no build {build_id!r}")
+
+
+def no_project(name: str) -> NotFoundError:
+    """As `no_build`."""
+    return NotFoundError(f"there is no project {name!r}")
+
+
 class ConflictError(BuilderError):
     """The request contradicts the state: an idempotency key used twice, a build already ended."""
 

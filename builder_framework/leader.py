@@ -22,10 +22,12 @@ from builder_framework.mesos.tls import client_context
 from builder_framework.mesos.translate import framework_info
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
+from builder_framework.service.limits import RunningLimits
 from builder_framework.service.logs import Logs
 from builder_framework.service.post import Poster
 from builder_framework.service.uploads import UploadSweeper
 from builder_framework.service.webhooks import Webhooks
+from builder_framework.store.projects import catalog
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.uploads import SqlUploads
 
@@ -84,7 +86,7 @@ class Leader:
             fatal=fatal,
             announce=settings.announcer().deliveries_of,
         )
-        self.service = BuildService(parts, _loop_policy(settings, template), time.time)
+        self.service = BuildService(parts, _loop_policy(settings, template, store), time.time)
         self._webhooks = _webhooks(settings, store)
         self._uploads = UploadSweeper(SqlUploads(store).sweep)
 
@@ -145,7 +147,7 @@ def _executor_resources(settings: Settings) -> Resources:
     return Resources(settings.executor_cpus, settings.executor_mem, 0.0)
 
 
-def _loop_policy(settings: Settings, template: ExecutorTemplate) -> LoopPolicy:
+def _loop_policy(settings: Settings, template: ExecutorTemplate, store: SqlStore) -> LoopPolicy:
     return LoopPolicy(
         machine=MachinePolicy(
             staging_timeout=settings.staging_timeout,
@@ -161,6 +163,7 @@ def _loop_policy(settings: Settings, template: ExecutorTemplate) -> LoopPolicy:
         executor_idle=settings.executor_idle,
         dedupe_window=settings.dedupe_window,
         kind=lambda build: kind(build, template),
+        running_limits=RunningLimits(lambda: catalog(store), time.monotonic),
     )
 
 

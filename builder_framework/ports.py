@@ -115,13 +115,18 @@ class DeliveryView:
 
 @dataclass(frozen=True)
 class ListQuery:
-    """Filters of a listing, newest first. `image` and `git_url` match exactly (image: any)."""
+    """Filters of a listing, newest first. `image` and `git_url` match exactly (image: any).
+
+    `visible`: the projects that may be seen; None: all builds.
+    """
 
     states: tuple[State, ...] = ()
     image: str | None = None
     git_url: str | None = None
     owner: str | None = None
     label: tuple[str, str] | None = None
+    project: str | None = None
+    visible: tuple[str, ...] | None = None
     limit: int = 50
     cursor: str | None = None
 
@@ -181,6 +186,10 @@ class Builds(Protocol):
 
         Raises ConflictError when the key was used with another body.
         """
+        ...
+
+    def replayed(self, owner: str, idempotency: Idempotency) -> BuildView | None:
+        """The build that the key has made already. Raises ConflictError as `submit` does."""
         ...
 
     def get(self, build_id: str) -> BuildView:

@@ -17,14 +17,15 @@ import threading
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import argon2
 from argon2.exceptions import Argon2Error, InvalidHashError
 
+from builder_framework.domain.access import Role
 from builder_framework.errors import ConfigError, FieldProblem, InvalidValueError, NotFoundError
 from builder_framework.redact import Secret
 
@@ -37,6 +38,8 @@ MAX_CACHED = 1024
 
 # `UserFile.list` hides the built-in inside its class.
 _Lines = list[str]
+
+_ROLES = tuple(role.value for role in Role)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -60,11 +63,26 @@ def password_hasher() -> argon2.PasswordHasher:
     )
 
 
-class Authenticator(Protocol):
-    """Decides whether a name and a password belong together."""
+UNSAID = Role.OPERATOR
+"""The role of users whose line names none: what every user could do before there were roles."""
 
-    def verify(self, name: str, password: str) -> bool:
-        """Takes the same time whether name or password is wrong. Never raises."""
+
+class Authenticator(Protocol):
+    """Decides whether a name and a password belong together, and who that is."""
+
+    def verify(self, name: str, password: str) -> Role | None:
+        """The user's role; None unless both are right. Never raises.
+
+        Takes the same time whether name or password is wrong.
+        """
+        ...
+
+    def role_of(self, name: str) -> Role | None:
+        """The role of a user; None when there is none of this name. Never raises."""
+        ...
+
+    def remembers(self, name: str, password: str) -> bool:
+        """Whether both were right a moment ago, as far as that is kept. Never raises."""
         ...
 
 
@@ -85,15 +103,31 @@ class SingleUser:
         self._name = name.encode()
         self._password = _bytes(password.reveal())
 
-    def verify(self, name: str, password: str) -> bool:
+    def verify(self, name: str, password: str) -> Role | None:
         """Constant time, so both are compared whatever the first comparison gave."""
         same_name = hmac.compare_digest(_digest(_bytes(name)), _digest(self._name))
         same_password = hmac.compare_digest(_digest(_bytes(password)), _digest(self._password))
-        return same_name & same_password
+        return Role.ADMIN if same_name & same_password else None
+
+    def role_of(self, name: str) -> Role | None:
+        """See Authenticator. There is nobody else to be asked."""
+        return Role.ADMIN if _bytes(name) == self._name else None
+
+    def remembers(self, name: str, password: str) -> bool:
+        """See Authenticator. Nothing is kept."""
+        del name, password
+        return False
+
+
+class _User(NamedTuple):
+    """A line of the file."""
+
+    hash: str
+    role: Role
 
 
 class UserFile:
-    """A file with one `name:argon2id-hash` a line; `#` begins a comment line.
+    """A file with one `name:argon2id-hash[:role]` a line; `#` begins a comment line.
 
     Read again whenever it changes (time, size or inode), so that a removed user is out at once.
     """
@@ -113,7 +147,7 @@ class UserFile:
         self._cache = _VerifiedCache(clock)
         self._lock = threading.Lock()
         self._signature: tuple[int, int, int] | None = None
-        self._users: dict[str, str] = {}
+        self._users: dict[str, _User] = {}
         self._dummy_hash = self._hasher.hash(secrets.token_hex(16))
 
     # -- for the server --------------------------------------------------------------------------
@@ -130,21 +164,29 @@ class UserFile:
         if problems:
             raise ConfigError(problems)
 
-    def verify(self, name: str, password: str) -> bool:
-        """Whether the user exists and the password is theirs.
-
-        An unknown name costs a hash too, so that time does not tell which names exist.
-        """
-        stored = self._current().get(name)
+    def verify(self, name: str, password: str) -> Role | None:
+        """See Authenticator. An unknown name costs a hash too, so that time does not tell."""
+        user = self._current().get(name)
+        stored = user.hash if user is not None else self._dummy_hash
         # The stored hash is part of the key: a changed password makes the old entry useless.
-        key = self._cache.key(name, password, stored or "")
-        if stored is not None and self._cache.has(key):
-            return True
-        matches = self._run_blocking(lambda: self._matches(stored or self._dummy_hash, password))
-        if stored is None or not matches:
-            return False
+        key = self._cache.key(name, password, stored)
+        if user is not None and self._cache.has(key):
+            return user.role
+        matches = self._run_blocking(lambda: self._matches(stored, password))
+        if user is None or not matches:
+            return None
         self._cache.add(key)
-        return True
+        return user.role
+
+    def remembers(self, name: str, password: str) -> bool:
+        """See Authenticator."""
+        user = self._current().get(name)
+        return user is not None and self._cache.has(self._cache.key(name, password, user.hash))
+
+    def role_of(self, name: str) -> Role | None:
+        """See Authenticator."""
+        user = self._current().get(name)
+        return None if user is None else user.role
 
     def _matches(self, stored: str, password: str) -> bool:
         try:
@@ -152,7 +194,7 @@ class UserFile:
         except (Argon2Error, InvalidHashError):
             return False
 
-    def _current(self) -> dict[str, str]:
+    def _current(self) -> dict[str, _User]:
         """The users as the file has them now. A file that cannot be read has none."""
         with self._lock:
             try:
@@ -172,17 +214,19 @@ class UserFile:
 
     # -- for people ------------------------------------------------------------------------------
 
-    def list(self) -> tuple[str, ...]:
-        """The names, in the file's order. Raises ConfigError when the file is faulty."""
+    def list(self) -> dict[str, Role]:
+        """Role of each name, in the file's order. Raises ConfigError when the file is faulty."""
         if not self.path.exists():
-            return ()
+            return {}
         users, problems = _parse(_read_checked(self.path))
         if problems:
             raise ConfigError(problems)
-        return tuple(users)
+        return {name: user.role for name, user in users.items()}
 
-    def add(self, name: str, password: Secret) -> bool:
+    def add(self, name: str, password: Secret, role: Role | None = None) -> bool:
         """Add a user, or change the password of one (then False). Makes the file if need be.
+
+        `role`: a new user's is BUILDER without one; one who is there keeps his.
 
         Raises InvalidValueError for a wrong name or an empty password, ConfigError for a file that
         is faulty already.
@@ -190,14 +234,23 @@ class UserFile:
         user_name(name)
         if not password:
             raise InvalidValueError("the password is empty")
-        line = f"{name}:{self._hasher.hash(_bytes(password.reveal()))}"
+        hashed = self._hasher.hash(_bytes(password.reveal()))
         with self._rewriting() as lines:
-            places = [n for n, text in enumerate(lines) if _name_of(text) == name]
-            if places:
-                lines[places[0]] = line
+            place = _place_of(name, lines)
+            if place is None:
+                lines.append(_line(name, _User(hashed, role or Role.BUILDER)))
             else:
-                lines.append(line)
-        return not places
+                before = _user_of(lines[place]).role
+                lines[place] = _line(name, _User(hashed, role or before))
+        return place is None
+
+    def change_role(self, name: str, role: Role) -> None:
+        """Raises NotFoundError when there is no such user."""
+        with self._rewriting() as lines:
+            place = _place_of(name, lines)
+            if place is None:
+                raise NotFoundError("there is no such user in the users file")
+            lines[place] = _line(name, _User(_user_of(lines[place]).hash, role))
 
     def remove(self, name: str) -> None:
         """Raises NotFoundError when there is no such user."""
@@ -277,24 +330,41 @@ def _read_checked(path: Path) -> str:
         return file.read()
 
 
-def _parse(text: str) -> tuple[dict[str, str], list[FieldProblem]]:
-    """Name to hash of every good line, and what is wrong with the others."""
-    users: dict[str, str] = {}
+def _parse(text: str) -> tuple[dict[str, _User], list[FieldProblem]]:
+    """The user of every good line, and what is wrong with the others."""
+    users: dict[str, _User] = {}
     problems: list[FieldProblem] = []
     for number, line in enumerate(text.splitlines(), start=1):
         name = _name_of(line)
         if name is None:
             continue
-        stored = line.strip().partition(":")[2]
+        stored, _, role = line.strip().partition(":")[2].partition(":")
         if not _NAME.fullmatch(name):
             problems.append(FieldProblem(f"line {number}", "does not begin with a user's name"))
         elif not _is_hash(stored):
             problems.append(FieldProblem(f"line {number}", "has no argon2id hash after the name"))
+        elif role and role not in _ROLES:
+            known = ", ".join(_ROLES)
+            problems.append(FieldProblem(f"line {number}", f"ends with no role: {known}"))
         elif name in users:
             problems.append(FieldProblem(f"line {number}", "has a name that was there before"))
         else:
-            users[name] = stored
+            users[name] = _user_of(line)
     return users, problems
+
+
+def _user_of(line: str) -> _User:
+    """Of a line that `_parse` found good."""
+    stored, _, role = line.strip().partition(":")[2].partition(":")
+    return _User(stored, Role(role) if role else UNSAID)
+
+
+def _line(name: str, user: _User) -> str:
+    return f"{name}:{user.hash}:{user.role.value}"
+
+
+def _place_of(name: str, lines: Sequence[str]) -> int | None:
+    return next((n for n, text in enumerate(lines) if _name_of(text) == name), None)
 
 
 def _name_of(line: str) -> str | None:

@@ -166,6 +166,26 @@ class Client:
             except ValueError as error:
                 raise ConnectionFailedError(str(error)) from error
 
+    def whoami(self) -> Json:
+        """The caller's name and roles."""
+        return self._json("GET", "/api/v1/whoami")
+
+    def fetch(self, path: str) -> Json:
+        """What is at `/api/v1/PATH`."""
+        return self._json("GET", f"/api/v1/{path}")
+
+    def put(self, path: str, body: Mapping[str, Any]) -> None:
+        """Make `/api/v1/PATH` what `body` says."""
+        self._send("PUT", f"/api/v1/{path}", body=body).close()
+
+    def delete(self, path: str) -> None:
+        """Remove `/api/v1/PATH`."""
+        self._send("DELETE", f"/api/v1/{path}").close()
+
+    def create_token(self, body: Mapping[str, Any]) -> Json:
+        """A token with its text."""
+        return self._json("POST", "/api/v1/tokens", body=body)
+
     def _json(self, method: str, path: str, **arguments: Any) -> Json:
         response = self._send(method, path, **arguments)
         try:
@@ -243,8 +263,13 @@ def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def quoted(part: str) -> str:
+    """A part of a path."""
+    return quote(part, safe="")
+
+
 def _path(build_id: str) -> str:
-    return f"/api/v1/builds/{quote(build_id, safe='')}"
+    return f"/api/v1/builds/{quoted(build_id)}"
 
 
 def _reason(error: requests.RequestException) -> str:

@@ -24,7 +24,9 @@ from builder_framework.errors import (
 # Command -> module: loaded when asked for.
 _LAZY = {
     "db": "builder_framework.cli.db",
+    "project": "builder_framework.cli.projects",
     "submit": "builder_framework.cli.submit",
+    "token": "builder_framework.cli.tokens",
     "users": "builder_framework.cli.users",
 }
 
@@ -207,3 +209,17 @@ def follow(client: Client, build_id: str, *, raw: bool, offset: int = 0) -> NoRe
     writer.finish()
     output.end_note(build_id, end)
     raise click.exceptions.Exit(exits.OF_STATE.get(str(end.get("state")), exits.SERVER))
+
+
+@cli.command()
+@server_options
+@click.option("--json", "as_json", is_flag=True)
+def whoami(client: Client, as_json: bool) -> None:
+    """Print who you are to the server, and what you may do where."""
+    found = client.whoami()
+    if as_json:
+        output.show_json(found)
+        return
+    everywhere = [("everywhere", found["role"])]
+    click.echo(one_line(found["name"]))
+    output.table(("WHERE", "ROLE"), [*everywhere, *found["projects"].items()])

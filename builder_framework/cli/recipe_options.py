@@ -48,6 +48,14 @@ _MAPPINGS = {
         metavar="id=ID,src=FILE|env=NAME",
         help="For RUN --mount=type=secret; repeatable.",
     ),
+    "project_secrets": click.option(
+        "--project-secret",
+        "project_secrets",
+        multiple=True,
+        type=options.pair,
+        metavar="ID=NAME",
+        help="The project's secret NAME for RUN --mount=type=secret,id=ID; repeatable.",
+    ),
     "ssh": click.option(
         "--ssh",
         "ssh",
@@ -98,6 +106,7 @@ _VALUES = {
     ),
     "engine": click.option("--engine", metavar="nested|rootless|socket"),
     "cache": click.option("--cache", metavar="shared|none", help="none: cold, leaves nothing."),
+    "project": click.option("--project", metavar="NAME"),
     "executor_network": click.option("--executor-network", metavar="NAME"),
     "dedupe": click.option(
         "--dedupe", metavar="running|finished", help="Another build of the same may do."

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from builder_framework.cli import options, output
+from builder_framework.domain.access import Role
 from builder_framework.redact import Secret
 from builder_framework.users import UserFile
 
@@ -20,6 +21,9 @@ _file_option = click.option(
 )
 
 
+_roles = click.Choice([role.value for role in Role])
+
+
 @click.group()
 def users() -> None:
     """Manage the users file; a running server notices changes by itself."""
@@ -29,17 +33,31 @@ def users() -> None:
 @_file_option
 @click.argument("name")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
-def add(path: Path, name: str, password_stdin: bool) -> None:
+@click.option("--role", type=_roles, help="Of a new user: builder, if not given.")
+def add(path: Path, name: str, password_stdin: bool, role: str | None) -> None:
     """Add a user, or change a user's password."""
     if password_stdin:
         password = options.stdin().read("--password-stdin")
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     try:
-        added = UserFile(path).add(name, Secret(password))
+        added = UserFile(path).add(name, Secret(password), Role(role) if role else None)
     except OSError as error:
         raise _unusable(error) from None
     output.note(f"{'added' if added else 'changed the password of'} {name}")
+
+
+@users.command(name="role")
+@_file_option
+@click.argument("name")
+@click.argument("role", type=_roles)
+def change_role(path: Path, name: str, role: str) -> None:
+    """Change what a user may do: none, viewer, builder, operator or admin."""
+    try:
+        UserFile(path).change_role(name, Role(role))
+    except OSError as error:
+        raise _unusable(error) from None
+    output.note(f"{name} is {role}")
 
 
 @users.command()
@@ -57,13 +75,13 @@ def remove(path: Path, name: str) -> None:
 @users.command(name="list")
 @_file_option
 def list_users(path: Path) -> None:
-    """Print the users' names, one a line."""
+    """Print the users' names with their roles, one a line."""
     try:
-        names = UserFile(path).list()
+        found = UserFile(path).list()
     except OSError as error:
         raise _unusable(error) from None
-    for name in names:
-        click.echo(name)
+    for name, role in found.items():
+        click.echo(f"{name} {role.value}")
 
 
 def _unusable(error: OSError) -> click.UsageError:

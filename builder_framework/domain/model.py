@@ -115,7 +115,7 @@ class BuildRequest:
     surroundings fail it. `webhooks`: URLs that are told of this build's changes; as a rule their
     paths are tokens. `group`: see `domain.supersede`. `engine`: another one than the operator's
     choice, and `executor_network` another network. `exclusive`: the build shares its executor with
-    no other.
+    no other. `project_secrets`: names of the project's secrets, by the id of their mount.
     """
 
     source: Source
@@ -139,6 +139,8 @@ class BuildRequest:
     exclusive: bool = False
     cache: CacheUse = CacheUse.SHARED
     executor_network: str | None = None
+    project: str | None = None
+    project_secrets: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def origin(self) -> str:

@@ -33,6 +33,7 @@ class RefusalReason(str, enum.Enum):
     DISK = "insufficient_disk"
     SLOTS = "no_free_slot"
     AVOIDED = "agent_avoided"
+    PROJECT = "project_limit"
     COLDER = "colder_cache"
 
 
@@ -93,6 +94,7 @@ class QueuedBuild:
     patient_until: float = 0.0
     executor: Resources = field(default_factory=Resources)
     kind: str | None = None
+    project: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,15 +147,17 @@ def match(
     slots_in_use: Mapping[str, frozenset[int]],
     slots_per_agent: int,
     executors: AbstractSet[tuple[str, str]] = frozenset(),
+    room: Mapping[str, int] | None = None,
 ) -> MatchResult:
     """Place as many builds of `queue` (in its order) as the offers carry.
 
     Among the agents that fit, the one with the warm cache takes the build, else the one with most
     cpus left, so that builds spread.
     `slots_in_use`: agent id -> numbers of cache volumes held by attempts that are not over.
-    `executors`: (agent id, kind) of those that take further builds.
+    `executors`: (agent id, kind) of those that take further builds. `room`: project -> how many
+    more of its builds may run; others have no limit.
     """
-    agents = merge(offers)
+    agents, room = merge(offers), dict(room or {})
     left = {agent.first.agent_id: agent.resources for agent in agents}
     used = {
         agent.first.agent_id: set(slots_in_use.get(agent.first.agent_id, ())) for agent in agents
@@ -162,6 +166,10 @@ def match(
     matches: list[Match] = []
     refusals: dict[str, dict[str, str]] = {}
     for build in queue:
+        if build.project is not None and room.get(build.project, 1) <= 0:
+            limit = RefusalReason.PROJECT.value
+            refusals[build.build_id] = {agent.first.agent_id: limit for agent in agents}
+            continue
         fitting: list[AgentOffer] = []
         refused: dict[str, str] = {}
         for agent in agents:
@@ -185,6 +193,8 @@ def match(
         if build.kind is not None:
             there.add((agent_id, build.kind))
         used[agent_id].add(slot)
+        if build.project in room:
+            room[build.project] -= 1
         matches.append(Match(build.build_id, best, slot))
     taken = {m.agent.first.agent_id for m in matches}
     unused = tuple(agent for agent in agents if agent.first.agent_id not in taken)

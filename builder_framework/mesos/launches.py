@@ -255,8 +255,14 @@ def volume_name(placement: Placement, prefix: str) -> str:
 
 
 def cache_domain(build: Build, sharing: CacheSharing) -> str:
-    """Whose caches a build may use, as a file name that tells nothing."""
-    owner = build.owner if sharing is not CacheSharing.ALL else ""
+    """Whose caches a build may use, as a file name that tells nothing.
+
+    Builds of a project trust each other as those of one owner do.
+    """
+    project = build.request.project
+    # No user's name has a line break.
+    whose = f"project\n{project}" if project is not None else build.owner
+    owner = whose if sharing is not CacheSharing.ALL else ""
     source = build.request.origin if sharing is CacheSharing.REPOSITORY else ""
     text = f"{sharing.value}\n{owner}\n{source}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]

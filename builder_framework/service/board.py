@@ -18,6 +18,7 @@ _SENTENCES = {
     RefusalReason.DISK.value: "have too little disk free",
     RefusalReason.SLOTS.value: "have no build slot free",
     RefusalReason.COLDER.value: "lack the cache of another one, which is waited for",
+    RefusalReason.PROJECT.value: "must not take more builds of the project, which is at its limit",
     RefusalReason.AVOIDED.value: "are avoided for now, because attempts failed there",
 }
 
@@ -46,6 +47,7 @@ def to_match(
         max(build.state_since, build.not_before) + patience,
         overhead,
         kind,
+        request.project,
     )
 
 

@@ -123,6 +123,13 @@ class BuildService:
         failpoints.reach("T2.after", when=reply.fresh)
         return self._view(build), reply.fresh
 
+    def replayed(self, owner: str, idempotency: Idempotency) -> BuildView | None:
+        known = self._parts.store.known_key(owner, idempotency.key)
+        if known is None:
+            return None
+        known.check(idempotency)
+        return self.get(known.build_id)
+
     def get(self, build_id: str) -> BuildView:
         return self._view(self._build(build_id))
 

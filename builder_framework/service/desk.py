@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,6 +39,8 @@ _RESOURCES = frozenset(
     }
 )
 
+_OURS = frozenset({offers.RefusalReason.SLOTS.value, offers.RefusalReason.PROJECT.value})
+
 
 @dataclass(frozen=True)
 class LoopPolicy:
@@ -47,7 +49,7 @@ class LoopPolicy:
     `cache_patience`: seconds that a build waits for the agent with its cache. `executor_idle`:
     seconds that an executor waits for another build. `kind`: builds of the same one may share an
     executor; None: the build has its own. `dedupe_window`: seconds for which a finished build does
-    for others who ask for the same.
+    for others who ask for the same. `running_limits`: how many builds of a project may run at once.
     """
 
     machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
@@ -58,6 +60,7 @@ class LoopPolicy:
     executor_idle: float = 0.0
     dedupe_window: float = 86400.0
     kind: Callable[[Build], str | None] = lambda _: None
+    running_limits: Callable[[], Mapping[str, int]] = dict
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class OfferDesk:
         self._wished = False
         self._heard_at = 0.0
         self._failed_on: avoid.Record = {}
-        self._short_of_slots = False
+        self._short_of_room = False
         self._planned: dict[str, _Plan] = {}
         self.warmth = Warmth()
         self.executors = Executors(policy.executor_idle)
@@ -130,6 +133,7 @@ class OfferDesk:
             slots_in_use=_slots_in_use(batch),
             slots_per_agent=self._policy.slots_per_agent,
             executors=self.executors.homes(batch.now),
+            room=_room(batch, self._policy.running_limits()),
         )
         self._offers.clear()
         self._matches = result.matches
@@ -140,7 +144,7 @@ class OfferDesk:
         failpoints.reach("T5.before", when=bool(result.matches))
         self._board.refused(result.refusals, batch.now)
         reasons = {why for refused in result.refusals.values() for why in refused.values()}
-        self._short_of_slots = offers.RefusalReason.SLOTS.value in reasons
+        self._short_of_room = not _OURS.isdisjoint(reasons)
         refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
         if offers.RefusalReason.AVOIDED.value in reasons:
             refuse = _REFUSE_AVOIDED
@@ -214,8 +218,8 @@ class OfferDesk:
                 continue
             self.warmth.learn(build)
             self.executors.ended(ended, batch.now)
-            if self._short_of_slots:
-                # A slot is ours alone to know of: no resources need have come free with it.
+            if self._short_of_room:
+                # That is ours alone to know of: no resources need have come free with it.
                 self.wish()
             if build.state is State.SUCCEEDED:
                 self._failed_on = avoid.forgive(self._failed_on, ended.placement.agent_id)
@@ -294,6 +298,11 @@ def _placement(found: offers.Match, executor_id: str, framework_id: str) -> Plac
         executor_id=executor_id,
         framework_id=framework_id,
     )
+
+
+def _room(batch: Batch, limits: Mapping[str, int]) -> Mapping[str, int]:
+    running = Counter(build.request.project for build in batch.on_agent())
+    return {project: limit - running[project] for project, limit in limits.items()}
 
 
 def _slots_in_use(batch: Batch) -> Mapping[str, frozenset[int]]:

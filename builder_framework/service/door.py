@@ -26,6 +26,9 @@ class Door:
     ) -> tuple[BuildView, bool]:
         return self.builds.submit(request, owner, idempotency)
 
+    def replayed(self, owner: str, idempotency: Idempotency) -> BuildView | None:
+        return self.builds.replayed(owner, idempotency)
+
     def get(self, build_id: str) -> BuildView:
         return self.builds.get(build_id)
 

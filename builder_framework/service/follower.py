@@ -69,6 +69,13 @@ class Follower:
         failpoints.reach("T2.after", when=fresh)
         return self._view(build), fresh
 
+    def replayed(self, owner: str, idempotency: Idempotency) -> BuildView | None:
+        known = self._store.known_key(owner, idempotency.key)
+        if known is None:
+            return None
+        known.check(idempotency)
+        return self.get(known.build_id)
+
     def get(self, build_id: str) -> BuildView:
         return self._view(self._store.get(build_id))
 

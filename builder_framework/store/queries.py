@@ -113,6 +113,10 @@ def _filtered(query: ListQuery) -> sa.Select[Any]:
         statement = statement.where(t.builds.c.git_url == rows.text(query.git_url))
     if query.owner is not None:
         statement = statement.where(t.builds.c.owner == rows.text(query.owner))
+    if query.project is not None:
+        statement = statement.where(t.builds.c.project == rows.text(query.project))
+    if query.visible is not None:
+        statement = statement.where(t.builds.c.project.in_(query.visible))
     if query.image is not None:
         with_image = sa.select(t.images.c.build_id).where(
             t.images.c.image == rows.text(query.image)

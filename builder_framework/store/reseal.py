@@ -155,4 +155,10 @@ _COLUMNS = (
         (t.idempotency_keys.c.owner, t.idempotency_keys.c.key),
         _renewed(seals.of_fingerprint),
     ),
+    _Column(
+        t.credentials.c.value,
+        t.credentials.c.id,
+        (t.credentials.c.id,),
+        _renewed(seals.of_credential),
+    ),
 )

@@ -36,6 +36,7 @@ def build_row(build: Build, sealer: Sealer) -> dict[str, Any]:
         "id": build.id,
         "owner": build.owner,
         "git_url": build.request.origin,
+        "project": build.request.project,
         "request": _request_text(build.request, build.id, sealer),
         "created_at": build.created_at,
         "supersedes": " ".join(build.supersedes) or None,

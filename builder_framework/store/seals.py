@@ -47,6 +47,11 @@ def of_fingerprint(build_id: str) -> str:
     return f"idempotency_keys/{build_id}/fingerprint"
 
 
+def of_credential(credential_id: str) -> str:
+    """Context of `credentials.value`."""
+    return f"credentials/{credential_id}/value"
+
+
 def current(connection: sa.Connection, sealer: Sealer) -> Sealer:
     """For what this transaction writes: all processes seal with one key, the database's.
 

@@ -13,9 +13,9 @@ from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.errors import (
     BuilderError,
-    NotFoundError,
     StaleWriteError,
     StoreUnavailableError,
+    no_build,
 )
 from builder_framework.ports import Idempotency, ListQuery
 from builder_framework.seal import Sealer
@@ -213,7 +213,7 @@ class SqlStore:
         with self.writing() as connection:
             migrate.check_stored(connection)
             if not queries.load(connection, queries.one(build_id), self._sealer):
-                raise _not_found(build_id)
+                raise no_build(build_id)
             _post(connection, CANCEL, build_id, by, at)
 
     def inbox(self, limit: int) -> list[InboxItem]:
@@ -238,7 +238,7 @@ class SqlStore:
         with self.reading() as connection:
             found = queries.load(connection, queries.one(build_id), self._sealer)
         if not found:
-            raise _not_found(build_id)
+            raise no_build(build_id)
         return found[0][1]
 
     def unfinished(self) -> list[Build]:
@@ -291,7 +291,3 @@ def _bind(connection: sa.Connection, build: Build, key: Idempotency | None, seal
 
 def _post(connection: sa.Connection, kind: str, build_id: str, by: str, at: float) -> None:
     connection.execute(sa.insert(t.inbox).values(kind=kind, build_id=build_id, by=by, at=at))
-
-
-def _not_found(build_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no build {build_id!r}")

@@ -39,12 +39,14 @@ builds = sa.Table(
     sa.Column("supersedes", sa.Text),
     sa.Column("upload_id", sa.String(32)),
     sa.Column("joined", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("project", sa.String(64)),
     sa.Column("version", sa.Integer, nullable=False),
     sa.Index("ix_builds_state_seq", "state", "seq"),
     sa.Index("ix_builds_git_url_seq", "git_url", "seq"),
     sa.Index("ix_builds_owner_seq", "owner", "seq"),
     sa.Index("ix_builds_log_complete", "log_complete"),
     sa.Index("ix_builds_upload_id", "upload_id"),
+    sa.Index("ix_builds_project_seq", "project", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -161,6 +163,52 @@ upload_pieces = sa.Table(
     sa.Column("upload_id", sa.String(32), sa.ForeignKey("uploads.id"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+# What stands for users; of their secrets only digests.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    sa.Column("id", sa.String(16), primary_key=True),
+    sa.Column("owner", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Column("project", sa.String(64)),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("last_used_at", sa.Float),
+    sa.UniqueConstraint("owner", "name", name="uq_tokens_owner_name"),
+)
+
+projects = sa.Table(
+    "projects",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("project", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+)
+
+members = sa.Table(
+    "members",
+    metadata,
+    sa.Column("project", sa.String(64), sa.ForeignKey("projects.name"), primary_key=True),
+    sa.Column("user", sa.String(64), primary_key=True),
+    sa.Column("role", sa.String(16), nullable=False),
+    sa.Index("ix_members_user", "user"),
+)
+
+# Logins and secrets of projects; `value` is sealed.
+credentials = sa.Table(
+    "credentials",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("project", sa.String(64), sa.ForeignKey("projects.name"), nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("value", sa.Text, nullable=False),
+    sa.Column("changed_at", sa.Float, nullable=False),
+    sa.UniqueConstraint("project", "name", name="uq_credentials_project_name"),
 )
 
 # Webhooks to send: written with the change they tell of, sent by a worker of its own.

@@ -13,6 +13,7 @@ from api import create_app
 from builder_framework.cluster import OffersReceived, StatusUpdate
 from builder_framework.domain.model import BuildRequest, Resources
 from builder_framework.domain.states import State
+from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import Outcome, PushedImage, Report, encode_report
 from builder_framework.recipe import GitSource, Source
@@ -84,7 +85,7 @@ def test_nothing_is_promised_or_acknowledged_until_the_database_is_back(
     bench.service.post(OffersReceived((offer(),)))
     bench.cluster.wait_for("launch")
     user = SingleUser("ann", Secret("password"))
-    client = create_app(bench.service, user, RequestPolicy()).test_client()
+    client = create_app(bench.service, People(user), RequestPolicy()).test_client()
     auth = ("ann", "password")
     done = Report(
         outcome=Outcome.SUCCEEDED,

@@ -17,6 +17,7 @@ from builder_framework.cluster import OffersReceived
 from builder_framework.domain.model import Build
 from builder_framework.domain.notices import Announcer
 from builder_framework.errors import ConfigError, SchemaError, SealError, StoreUnavailableError
+from builder_framework.people import People
 from builder_framework.ports import Builds, Idempotency, ListQuery, RequestPolicy
 from builder_framework.recipe import Source
 from builder_framework.redact import Secret
@@ -72,7 +73,7 @@ def bench(store_url: str, tmp_path: Path) -> Iterator[Bench]:
 
 
 def client(builds: Builds) -> FlaskClient:
-    return create_app(builds, SingleUser("ann", Secret(PASSWORD)), POLICY).test_client()
+    return create_app(builds, People(SingleUser("ann", Secret(PASSWORD))), POLICY).test_client()
 
 
 def submit(http: FlaskClient, key: str) -> str:

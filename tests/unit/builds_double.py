@@ -23,6 +23,7 @@ from builder_framework.errors import (
     InvalidInputError,
     NotFoundError,
     StoreUnavailableError,
+    no_build,
 )
 from builder_framework.ports import (
     BuildView,
@@ -98,11 +99,8 @@ class MemoryBuilds:
     ) -> tuple[BuildView, bool]:
         with self._lock:
             self._fail()
-            if idempotency and (owner, idempotency.key) in self.keys:
-                fingerprint, build_id = self.keys[owner, idempotency.key]
-                if fingerprint != idempotency.fingerprint:
-                    raise ConflictError("this idempotency key was used with another request")
-                return self._view(self.builds[build_id]), False
+            if idempotency and (known := self.replayed(owner, idempotency)) is not None:
+                return known, False
             build_id = new_build_id()
             self._now += 1.0
             event = ev.Submitted(build_id, request, owner)
@@ -111,11 +109,21 @@ class MemoryBuilds:
                 self.keys[owner, idempotency.key] = (idempotency.fingerprint, build_id)
             return self._view(self.builds[build_id]), True
 
+    def replayed(self, owner: str, idempotency: Idempotency) -> BuildView | None:
+        with self._lock:
+            self._fail()
+            fingerprint, build_id = self.keys.get((owner, idempotency.key), (None, ""))
+            if fingerprint is None:
+                return None
+            if fingerprint != idempotency.fingerprint:
+                raise ConflictError("this idempotency key was used with another request")
+            return self._view(self.builds[build_id])
+
     def get(self, build_id: str) -> BuildView:
         with self._lock:
             self._fail()
             if build_id not in self.builds:
-                raise NotFoundError("there is no build with this id")
+                raise no_build(build_id)
             return self._view(self.builds[build_id])
 
     def list(self, query: ListQuery) -> Page:

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
 from api import create_app
+from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
 from builder_framework.users import SingleUser
@@ -30,7 +31,7 @@ def builds() -> MemoryBuilds:
 
 @pytest.fixture
 def app(builds: MemoryBuilds, policy: RequestPolicy) -> Flask:
-    return create_app(builds, SingleUser(USER, Secret(PASSWORD)), policy, keepalive=0.05)
+    return create_app(builds, People(SingleUser(USER, Secret(PASSWORD))), policy, keepalive=0.05)
 
 
 @pytest.fixture

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 
+import argon2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from api import create_app
+from api import brake, create_app
+from builder_framework.domain.access import Role
+from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
+from builder_framework.redact import Secret
+from builder_framework.users import UserFile
 from tests.unit.builds_double import AUTH, PASSWORD, USER, MemoryBuilds
 
 pytest_plugins = ("tests.unit.conftest_api",)
@@ -95,12 +101,18 @@ def test_a_password_may_have_colons() -> None:
     class Recorder:
         seen: tuple[str, str] = ("", "")
 
-        def verify(self, name: str, password: str) -> bool:
+        def verify(self, name: str, password: str) -> Role | None:
             self.seen = (name, password)
-            return True
+            return Role.VIEWER
+
+        def role_of(self, name: str) -> Role | None:
+            raise AssertionError(name)
+
+        def remembers(self, name: str, password: str) -> bool:
+            raise AssertionError(name, password)
 
     users = Recorder()
-    http = create_app(MemoryBuilds(), users, RequestPolicy()).test_client()
+    http = create_app(MemoryBuilds(), People(users), RequestPolicy()).test_client()
     assert http.get("/api/v1/builds", headers=basic(b"ann:a:b:")).status_code == 200
     assert users.seen == ("ann", "a:b:")
 
@@ -112,3 +124,30 @@ def test_every_answer_is_safe_in_a_browser(http: FlaskClient) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Cache-Control"] == "no-store"
         assert "default-src 'none'" in headers["Content-Security-Policy"]
+
+
+def test_guessing_gets_slow(http: FlaskClient) -> None:
+    """429 with the time to wait, also for the right password: an answer would tell."""
+    for _ in range(brake.FREE + 1):
+        assert http.get("/api/v1/builds", auth=(USER, "wrong")).status_code == 401
+    for password in ("wrong", PASSWORD):
+        answer = http.get("/api/v1/builds", auth=(USER, password))
+        assert answer.status_code == 429
+        assert answer.headers["Retry-After"] == "1"
+        assert answer.json is not None
+        assert answer.json["code"] == "too_many_failures"
+    assert http.get("/api/v1/builds", auth=("bob", "x")).status_code == 401, "others do not wait"
+    assert http.get("/healthz").status_code == 200
+
+
+def test_whoever_is_at_work_is_not_locked_out(builds: MemoryBuilds, tmp_path: Path) -> None:
+    """Somebody behind the same proxy guesses his password."""
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    users = UserFile(tmp_path / "users", hasher=hasher)
+    users.add("ann", Secret("right"))
+    http = create_app(builds, People(users), RequestPolicy()).test_client()
+    assert http.get("/api/v1/builds", auth=("ann", "right")).status_code == 200
+    for _ in range(brake.FREE + 5):
+        http.get("/api/v1/builds", auth=("ann", "wrong"))
+    assert http.get("/api/v1/builds", auth=("ann", "wrong")).status_code == 429
+    assert http.get("/api/v1/builds", auth=("ann", "right")).status_code == 200

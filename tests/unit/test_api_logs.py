@@ -18,9 +18,12 @@ from requests.auth import HTTPBasicAuth
 from api import create_app, logtext, sse
 from builder_framework.cli.sse import ServerEvent, parse_events
 from builder_framework.domain import events as ev
+from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import PushedImage, Report
-from tests.unit.builds_double import AUTH, BODY, MemoryBuilds
+from builder_framework.redact import Secret
+from builder_framework.users import SingleUser
+from tests.unit.builds_double import AUTH, BODY, PASSWORD, USER, MemoryBuilds
 
 pytest_plugins = ("tests.unit.conftest_api",)
 
@@ -29,13 +32,9 @@ LOG = "Schritt 1 … größer\r\n\x1b[31mrot\x1b[0m\r100 % 😀\u2028ende\n"
 DIGEST = "sha256:" + "1" * 64
 
 
-class Anybody:
-    def verify(self, name: str, password: str) -> bool:
-        return bool(name and password)
-
-
 def client_of(builds: MemoryBuilds) -> Any:
-    return create_app(builds, Anybody(), RequestPolicy(), keepalive=0.02).test_client()
+    people = People(SingleUser(USER, Secret(PASSWORD)))
+    return create_app(builds, people, RequestPolicy(), keepalive=0.02).test_client()
 
 
 def running(builds: MemoryBuilds) -> str:

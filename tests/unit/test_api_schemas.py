@@ -162,6 +162,8 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "exclusive": False,
         "cache": "shared",
         "executor_network": None,
+        "project": None,
+        "project_secrets": {},
         "cache_from": [],
         "cache_to": None,
         "registry_cache": False,

@@ -14,6 +14,7 @@ import pytest
 from flask import Flask
 
 from api import create_app
+from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
 from builder_framework.store.sql import SqlStore
@@ -38,7 +39,7 @@ def policy() -> RequestPolicy:
 def app(builds: MemoryBuilds, policy: RequestPolicy, tmp_path: Path) -> Iterator[Flask]:
     store = SqlStore(f"sqlite:///{tmp_path / 'builder.db'}", SEALER)
     store.lead("here", None)
-    yield create_app(builds, SingleUser(USER, Secret(PASSWORD)), policy, SqlUploads(store))
+    yield create_app(builds, People(SingleUser(USER, Secret(PASSWORD))), policy, SqlUploads(store))
     store.close()
 
 
@@ -138,7 +139,7 @@ def test_faults_in_the_parts_are_told_by_name(http: Any) -> None:
 
 
 def test_without_a_way_for_executors_there_are_no_uploads(builds: MemoryBuilds) -> None:
-    app = create_app(builds, SingleUser(USER, Secret(PASSWORD)), RequestPolicy())
+    app = create_app(builds, People(SingleUser(USER, Secret(PASSWORD))), RequestPolicy())
     answer = upload(app.test_client(), archive())
     assert "BUILDER_UPLOAD_URL" in problems(answer)["context"]
 

@@ -475,7 +475,12 @@ def test_users(tmp_path: Path) -> None:
     assert users("add", "ann", "--password-stdin", stdin="one\n").exit_code == 0
     assert users("add", "bob", stdin="two\ntwo\n").exit_code == 0
     assert users("add", "ann", "--password-stdin", stdin="three").exit_code == 0
-    assert users("list").stdout == "ann\nbob\n"
+    assert users("list").stdout == "ann builder\nbob builder\n"
+    assert users("role", "bob", "admin").exit_code == 0
+    assert users("role", "bob", "king").exit_code == 2
+    assert users("role", "eve", "admin").exit_code == 5
+    assert users("add", "bob", "--password-stdin", stdin="two").exit_code == 0
+    assert users("list").stdout == "ann builder\nbob admin\n"
     file = UserFile(path)
     assert file.verify("ann", "three")
     assert file.verify("bob", "two")
@@ -483,7 +488,8 @@ def test_users(tmp_path: Path) -> None:
     assert users("remove", "bob").exit_code == 5
     assert users("add", "a:b", "--password-stdin", stdin="x").exit_code == 2
     assert users("add", "eve", "--password-stdin", stdin="").exit_code == 2
-    assert users("list").stdout == "ann\n"
+    assert users("add", "eve", "--role", "viewer", "--password-stdin", stdin="x").exit_code == 0
+    assert users("list").stdout == "ann builder\neve viewer\n"
 
 
 def test_version(run: Run) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from api import create_app
 from builder_framework.cli.context import Multipart, packed
+from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
 from builder_framework.store.sql import SqlStore
@@ -148,7 +149,7 @@ def test_the_body_is_as_long_as_it_says(tmp_path: Path) -> None:
 def app(builds: MemoryBuilds, tmp_path: Path) -> Any:
     store = SqlStore(f"sqlite:///{tmp_path / 'builder.db'}", SEALER)
     policy = RequestPolicy(uploads=True, upload_max_mb=1)
-    yield create_app(builds, SingleUser(USER, Secret(PASSWORD)), policy, SqlUploads(store))
+    yield create_app(builds, People(SingleUser(USER, Secret(PASSWORD))), policy, SqlUploads(store))
     store.close()
 
 

@@ -13,6 +13,7 @@ import argon2
 import pytest
 
 from builder_framework import users
+from builder_framework.domain.access import Role
 from builder_framework.errors import ConfigError, InvalidValueError, NotFoundError
 from builder_framework.redact import Secret
 from builder_framework.users import SingleUser, UserFile
@@ -73,8 +74,8 @@ def test_adding_again_changes_the_password(path: Path) -> None:
     assert file.verify("ann", "old")
     assert file.add("ann", Secret("new")) is False
     assert not file.verify("ann", "old")
-    assert file.verify("ann", "new")
-    assert file.list() == ("ann",)
+    assert file.list() == {"ann": Role.BUILDER}
+    assert file.list() == {"ann": Role.BUILDER}
 
 
 def test_a_removed_user_is_out_at_once(path: Path) -> None:
@@ -234,3 +235,37 @@ def test_the_single_user() -> None:
     assert only.verify("ann", "€")
     for name, password in [("ann", ""), ("", ""), ("bob", "€"), ("ann", "€€"), ("\ud800", "€")]:
         assert not only.verify(name, password)
+
+
+def test_roles(path: Path) -> None:
+    """A line without one is from before there were any; a new password changes no role."""
+    file = file_at(path)
+    file.add("ann", Secret("a"))
+    file.add("bob", Secret("b"), Role.ADMIN)
+    old = path.read_text().splitlines()[0].removesuffix(":builder").replace("ann", "eve")
+    with path.open("a") as lines:
+        lines.write(f"{old}\n")
+    assert file.list() == {"ann": Role.BUILDER, "bob": Role.ADMIN, "eve": Role.OPERATOR}
+    assert file.verify("eve", "a") is Role.OPERATOR
+    file.add("bob", Secret("c"))
+    assert file.verify("bob", "c") is Role.ADMIN
+    file.change_role("bob", Role.NONE)
+    assert file.verify("bob", "c") is file.role_of("bob") is Role.NONE
+    assert file.role_of("nobody") is None
+    with pytest.raises(NotFoundError):
+        file.change_role("nobody", Role.ADMIN)
+
+
+def test_a_line_with_a_role_that_is_none_lets_nobody_in(path: Path) -> None:
+    file = file_at(path)
+    file.add("ann", Secret("a"))
+    path.write_text(path.read_text().replace(":builder", ":root"))
+    assert file.verify("ann", "a") is None
+    with pytest.raises(ConfigError, match="none, viewer, builder, operator, admin"):
+        file.list()
+
+
+def test_the_only_user_may_do_everything() -> None:
+    user = SingleUser("ann", Secret("a"))
+    assert user.verify("ann", "a") is user.role_of("ann") is Role.ADMIN
+    assert user.verify("ann", "b") is user.role_of("bob") is None
