@@ -6,8 +6,10 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import auth, errors, health, projects, tokens, uploads, v1
+from api import auth, errors, health, metrics, projects, tokens, uploads, v1
+from api.metrics import Exposition
 from builder_framework import __version__
+from builder_framework.instruments import Instruments
 from builder_framework.people import People
 from builder_framework.ports import Builds, RequestPolicy, Uploads
 
@@ -25,12 +27,16 @@ def create_app(
     kept: Uploads | None = None,
     *,
     version: str = __version__,
+    instruments: Instruments | None = None,
+    exposition: Exposition | None = None,
+    metrics_public: bool = False,
     keepalive: float = KEEPALIVE_SECONDS,
     max_body: int = MAX_BODY_BYTES,
     allowed_origins: Collection[str] = (),
 ) -> Flask:
     """The WSGI application. `kept`: uploaded build contexts; None: there are none.
 
+    `exposition`: what `/metrics` says; None: there is none. `metrics_public`: to everybody.
     `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
     `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
     own; browsers send it, other clients do not.
@@ -39,6 +45,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = max_body
     # Sorted keys would hide the order in which a build's fields make sense.
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    metrics.install(app, instruments or Instruments())
     errors.install(app)
     auth.install(app, people, builds, allowed_origins)
     app.register_blueprint(health.blueprint(builds, version))
@@ -46,6 +53,8 @@ def create_app(
     if people.projects is not None:
         app.register_blueprint(projects.blueprint(people.projects))
     app.register_blueprint(v1.blueprint(builds, policy, kept, people.projects, keepalive))
+    if exposition is not None:
+        app.register_blueprint(metrics.blueprint(exposition, everybody=metrics_public))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
     return app

@@ -176,6 +176,7 @@ def forbidden(action: Action, subject: Subject | None = None) -> errors.RequestE
 
 _WORDS = {
     Action.SEE: "see builds",
+    Action.MEASURE: "see figures of all builds",
     Action.SUBMIT: "submit builds",
     Action.CHANGE: "change a build",
     Action.OPERATE: "operate the framework",

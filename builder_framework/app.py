@@ -29,13 +29,16 @@ from builder_framework.errors import (
     FieldProblem,
     StoreUnavailableError,
 )
+from builder_framework.instruments import Instruments
 from builder_framework.leader import Leader
 from builder_framework.people import People
 from builder_framework.redact import Secret
 from builder_framework.service.door import Door
 from builder_framework.service.follower import Follower
 from builder_framework.service.logs import Logs, LogStore
+from builder_framework.service.measures import Exposition
 from builder_framework.store.logs import DatabaseLogs
+from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.projects import SqlProjects
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.tokens import SqlTokens
@@ -64,6 +67,8 @@ class Application:
         sealer = keys.sealer_at_start(settings.storage())
         self._store = SqlStore(settings.database(), sealer)
         self._logs = _logs(self._store, settings.data_dir)
+        self._instruments = Instruments()
+        self._exposition = Exposition(self._instruments, SqlMeasures(self._store.reading))
         announce = settings.announcer().deliveries_of
         self._door = Door(
             Follower(self._store, self._logs, time.time, announce, settings.dedupe_window)
@@ -78,6 +83,9 @@ class Application:
                 People(_users(settings), SqlProjects(self._store, sealer), SqlTokens(self._store)),
                 settings.request_policy(),
                 SqlUploads(self._store),
+                instruments=self._instruments,
+                exposition=self._exposition,
+                metrics_public=settings.metrics_public,
             ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),
@@ -120,9 +128,17 @@ class Application:
         token = self._store.lead(f"{socket.gethostname()}:{os.getpid()}", self._url())
         master = addresses.shown(self._settings.mesos_master)
         log.info("leading with token %d; the master is %s", token, master)
-        leader = Leader(self._settings, self._store, self._logs, self._broken, self._fatal)
+        leader = Leader(
+            self._settings,
+            self._store,
+            self._logs,
+            self._instruments,
+            self._broken,
+            self._fatal,
+        )
         leader.start()
         self._door.builds = leader.service
+        self._exposition.figures = leader.figures
         return leader
 
     def _shut_down(self) -> None:

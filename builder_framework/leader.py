@@ -11,6 +11,7 @@ from builder_framework.config import Settings
 from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import Resources
 from builder_framework.domain.retry import RetryPolicy
+from builder_framework.instruments import Instruments
 from builder_framework.mesos.agents import AgentWorkDirs
 from builder_framework.mesos.driver import SchedulerDriver
 from builder_framework.mesos.gateway import MesosCluster
@@ -24,6 +25,7 @@ from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.limits import RunningLimits
 from builder_framework.service.logs import Logs
+from builder_framework.service.measures import Figures
 from builder_framework.service.post import Poster
 from builder_framework.service.uploads import UploadSweeper
 from builder_framework.service.webhooks import Webhooks
@@ -42,6 +44,7 @@ class Leader:
         settings: Settings,
         store: SqlStore,
         logs: Logs,
+        instruments: Instruments,
         broken: Callable[[str], None],
         fatal: Callable[[str], None],
     ) -> None:
@@ -85,9 +88,10 @@ class Leader:
             subscribed=lambda: self._driver.subscribed,
             fatal=fatal,
             announce=settings.announcer().deliveries_of,
+            instruments=instruments,
         )
         self.service = BuildService(parts, _loop_policy(settings, template, store), time.time)
-        self._webhooks = _webhooks(settings, store)
+        self._webhooks = _webhooks(settings, store, instruments)
         self._uploads = UploadSweeper(SqlUploads(store).sweep)
 
     def start(self) -> None:
@@ -116,6 +120,20 @@ class Leader:
             self._webhooks.stop()
         self._uploads.stop()
         self.service.stop()
+
+    def figures(self) -> Figures:
+        """For `/metrics`, from any thread."""
+        service = self.service.activity()
+        return Figures(
+            subscribed=self._driver.subscribed,
+            silence=self._driver.silence,
+            subscriptions=self._driver.subscriptions,
+            executors_busy=service.executors_busy,
+            executors_idle=service.executors_idle,
+            logs_followed=service.logs_followed,
+            log_lag=service.log_lag,
+            inputs=service.inputs,
+        )
 
     def _post(self, item: ClusterInput) -> None:
         self.service.post(item)
@@ -167,7 +185,7 @@ def _loop_policy(settings: Settings, template: ExecutorTemplate, store: SqlStore
     )
 
 
-def _webhooks(settings: Settings, store: SqlStore) -> Webhooks | None:
+def _webhooks(settings: Settings, store: SqlStore, instruments: Instruments) -> Webhooks | None:
     """None without a secret: what cannot be signed is not sent."""
     keys = settings.webhook_keys()
-    return Webhooks(store.outbox, keys, Poster()) if keys else None
+    return Webhooks(store.outbox, keys, Poster(), instruments=instruments) if keys else None

@@ -13,6 +13,7 @@ from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, Placement, Resources
 from builder_framework.domain.states import State
+from builder_framework.instruments import Instruments
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard, to_match
 from builder_framework.service.dispatch import Dispatcher
@@ -82,12 +83,14 @@ class OfferDesk:
         policy: LoopPolicy,
         board: WaitingBoard,
         post: Callable[[Input], None],
+        instruments: Instruments,
     ) -> None:
         self._cluster = cluster
         self._dispatcher = dispatcher
         self._policy = policy
         self._board = board
         self._post = post
+        self._instruments = instruments
         self._offers: dict[str, offers.Offer] = {}
         self._matches: Sequence[offers.Match] = ()
         self._taking_part = False
@@ -101,6 +104,7 @@ class OfferDesk:
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
+        self._instruments.offers_seen.inc(len(received))
         self._offers.update({offer.id: offer for offer in received})
         self._heard_at = now
 
@@ -109,6 +113,7 @@ class OfferDesk:
 
         Whatever the master remembers of our wishes is said again.
         """
+        self._count_declined(len(self._offers), "void")
         self._offers.clear()
         self._board.clear()
         self._taking_part = True
@@ -151,6 +156,8 @@ class OfferDesk:
         if offers.RefusalReason.COLDER.value in reasons:
             refuse = _REFUSE_SHORT
         for agent in result.unused:
+            why = _why(agent, waiting, result.refusals)
+            self._count_declined(len(agent.offers), why)
             self._make_room(agent, waiting, result.refusals, batch.now)
             self.decline(agent, refuse)
 
@@ -229,6 +236,7 @@ class OfferDesk:
     def give_back(self) -> None:
         """The turn could not be stored: what it matched is not launched."""
         for agent in {match.agent.first.agent_id: match.agent for match in self._matches}.values():
+            self._count_declined(len(agent.offers), "not_stored")
             self.decline(agent)
         self._matches = ()
 
@@ -242,6 +250,7 @@ class OfferDesk:
         for matches in by_agent.values():
             launches = tuple(self._launch_of(batch.builds[found.build_id]) for found in matches)
             agent = matches[0].agent
+            self._instruments.offers_used.inc(len(agent.offers))
             self._dispatcher.call(
                 partial(self._cluster.launch, agent, launches, refuse),
                 not_sent=partial(self._not_launched, launches),
@@ -259,6 +268,10 @@ class OfferDesk:
             message = "the launch was not sent: the subscription ended"
             event = ev.TaskMissing(launch.attempt.number, message)
             self._post(Happened(launch.build.id, event))
+
+    def _count_declined(self, offers: int, reason: str) -> None:
+        if offers:
+            self._instruments.offers_declined.labels(reason).inc(offers)
 
     def decline(
         self, agent: offers.AgentOffer, refuse: float = _REFUSE_SHORT, tries: int = 3
@@ -282,6 +295,18 @@ class OfferDesk:
             self._dispatcher.call(self._cluster.suppress)
         self._taking_part = wanted
         self._wished = False
+
+
+def _why(
+    agent: offers.AgentOffer,
+    waiting: Sequence[offers.QueuedBuild],
+    refusals: Mapping[str, Mapping[str, str]],
+) -> str:
+    """In one word without an attribute's name: what the first build lacked that was left over."""
+    if not waiting:
+        return "idle"
+    told = (refusals.get(build.build_id, {}).get(agent.first.agent_id) for build in waiting)
+    return next((why.partition(":")[0] for why in told if why is not None), "not_needed")
 
 
 def _waits(batch: Batch) -> bool:

@@ -211,6 +211,17 @@ credentials = sa.Table(
     sa.UniqueConstraint("project", "name", name="uq_credentials_project_name"),
 )
 
+# Sums over builds that ended: what they count survives restarts, failovers and retention.
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("metric", sa.String(16), primary_key=True),
+    sa.Column("labels", sa.String(128), primary_key=True),
+    sa.Column("bucket", sa.String(16), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+)
+
 # Webhooks to send: written with the change they tell of, sent by a worker of its own.
 deliveries = sa.Table(
     "deliveries",

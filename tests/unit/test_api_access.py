@@ -13,9 +13,12 @@ from flask.testing import FlaskClient
 from api import create_app, schemas
 from builder_framework.domain.access import Role
 from builder_framework.domain.projects import Project
+from builder_framework.instruments import Instruments
 from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
+from builder_framework.service.measures import Exposition
+from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.projects import SqlProjects
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.tokens import SqlTokens
@@ -32,6 +35,7 @@ PROJECT = "/api/v1/projects/<project>"
 
 # The least role that a route takes: for a build of one's own, and for somebody else's.
 MATRIX: dict[tuple[str, str], tuple[Role, Role]] = {
+    ("GET", "/metrics"): (Role.VIEWER, Role.VIEWER),
     ("GET", "/api/v1/whoami"): (EVERYBODY, EVERYBODY),
     # With the least role that a token may have.
     ("POST", "/api/v1/tokens"): (Role.VIEWER, Role.VIEWER),
@@ -99,7 +103,15 @@ def projects(store: SqlStore) -> SqlProjects:
 @pytest.fixture
 def app(builds: MemoryBuilds, users: UserFile, store: SqlStore, projects: SqlProjects) -> Flask:
     people = People(users, projects, SqlTokens(store))
-    return create_app(builds, people, RequestPolicy(), keepalive=0.05)
+    measures = Instruments()
+    return create_app(
+        builds,
+        people,
+        RequestPolicy(),
+        keepalive=0.05,
+        instruments=measures,
+        exposition=Exposition(measures, SqlMeasures(store.reading)),
+    )
 
 
 def routes(app: Flask) -> set[tuple[str, str]]:

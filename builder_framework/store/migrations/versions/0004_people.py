@@ -15,6 +15,7 @@ def upgrade() -> None:
     op.add_column("builds", sa.Column("project", sa.String(length=64), nullable=True))
     op.create_index(op.f("ix_builds_project_seq"), "builds", ["project", "seq"])
     _create_projects()
+    _create_tallies()
     op.create_table(
         "tokens",
         sa.Column("id", sa.String(length=16), nullable=False),
@@ -28,6 +29,18 @@ def upgrade() -> None:
         sa.Column("last_used_at", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("owner", "name", name="uq_tokens_owner_name"),
+    )
+
+
+def _create_tallies() -> None:
+    op.create_table(
+        "tallies",
+        sa.Column("metric", sa.String(length=16), nullable=False),
+        sa.Column("labels", sa.String(length=128), nullable=False),
+        sa.Column("bucket", sa.String(length=16), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("seconds", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("metric", "labels", "bucket", name=op.f("pk_tallies")),
     )
 
 
