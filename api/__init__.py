@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import auth, errors, health, metrics, projects, tokens, uploads, v1
+from api import auth, errors, health, metrics, projects, requestlog, tokens, uploads, v1
 from api.metrics import Exposition
 from builder_framework import __version__
 from builder_framework.instruments import Instruments
@@ -46,6 +46,7 @@ def create_app(
     # Sorted keys would hide the order in which a build's fields make sense.
     app.json.sort_keys = False  # type: ignore[attr-defined]
     metrics.install(app, instruments or Instruments())
+    requestlog.install(app)
     errors.install(app)
     auth.install(app, people, builds, allowed_origins)
     app.register_blueprint(health.blueprint(builds, version))

@@ -17,6 +17,7 @@ from flask_httpauth import HTTPBasicAuth
 
 from api import errors
 from api.brake import Brake
+from builder_framework import logfields
 from builder_framework.domain.access import Action, Actor, Subject, Verdict, decide
 from builder_framework.domain.model import is_build_id
 from builder_framework.domain.projects import is_project_name
@@ -95,6 +96,7 @@ class _Gate:
         if found is None:
             return _challenge()
         g.builder_actor = found
+        logfields.add(user=found.name)
         return None
 
     def _by_password(self, name: str, password: str) -> Actor | None:
@@ -160,6 +162,7 @@ class _Gate:
         # Nothing but an id of ours goes further: not into the store, not into a message.
         if not is_build_id(build_id):
             raise NotFoundError("there is no build with this id")
+        logfields.add(build_id=build_id)
         build = self._builds.get(build_id).build
         return Subject(build.request.project, build.owner)
 

@@ -17,7 +17,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from api import create_app
-from builder_framework import __version__, addresses, config, failpoints, keys
+from builder_framework import __version__, addresses, config, failpoints, keys, logfields
 from builder_framework.addresses import ZooKeeperAddress
 from builder_framework.election.base import Election
 from builder_framework.election.database import DatabaseElection
@@ -234,12 +234,12 @@ def _listen(host: str, port: int) -> socket.socket:
 def run(config_file: Path | None = None) -> int:
     """Load the settings, run, and turn errors into sentences and exit codes."""
     logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, level="INFO"
+        format=logfields.TEXT, stream=sys.stderr, level="INFO"
     )
     try:
         failpoints.arm(os.environ)
         settings = config.load(os.environ, config_file)
-        logging.getLogger().setLevel(settings.log_level)
+        logfields.install(sys.stderr, settings.log_format, settings.log_level)
         return Application(settings).run()
     except ConfigError as error:
         for problem in error.problems:

@@ -12,6 +12,7 @@ from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
 from builder_framework.domain.notices import Announcer
+from builder_framework.logfields import LogFormat
 from builder_framework.ports import Permission, RequestPolicy
 from builder_framework.redact import Secret
 
@@ -95,6 +96,11 @@ class BuildSettings(ExecutorSettings):
     )
 
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: LogFormat = Field(
+        LogFormat.AUTO,
+        description="How standard error is written: `text`, `json` (an object a line) or `auto`: text at "
+        "a terminal, JSON elsewhere.",
+    )
 
     @field_validator("git_protocols")
     @classmethod

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from builder_framework import failpoints
+from builder_framework import failpoints, logfields
 from builder_framework.cluster import Sandboxes
 from builder_framework.domain import events as ev
 from builder_framework.domain.changes import is_current
@@ -96,6 +96,7 @@ class LogCollector:
             self._following[build_id] = time.monotonic()
 
     def _follow(self, build_id: str) -> None:
+        logfields.begin(build_id=build_id)
         try:
             while not self._stopping.is_set():
                 try:
@@ -234,6 +235,7 @@ class ResultFetcher:
         ).start()
 
     def _run(self, build_id: str, attempt: Attempt) -> None:
+        logfields.begin(build_id=build_id)
         try:
             self._apply(build_id, self._event(attempt))
         except BuilderError as error:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from builder_framework import __version__, failpoints
+from builder_framework import __version__, failpoints, logfields
 from builder_framework.domain import delivery as dl
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try
@@ -100,6 +100,7 @@ class Webhooks:
             ).start()
 
     def _deliver(self, delivery: Delivery) -> None:
+        logfields.begin(build_id=delivery.build_id)
         try:
             failpoints.reach("T15.before")
             made = self._try(delivery)
