@@ -6,12 +6,25 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import auth, errors, health, metrics, projects, requestlog, tokens, uploads, v1
+from api import (
+    audit,
+    auth,
+    errors,
+    health,
+    metrics,
+    projects,
+    requestlog,
+    scheduler,
+    tokens,
+    uploads,
+    v1,
+)
 from api.metrics import Exposition
 from builder_framework import __version__
+from builder_framework.audit import Audit
 from builder_framework.instruments import Instruments
 from builder_framework.people import People
-from builder_framework.ports import Builds, RequestPolicy, Uploads
+from builder_framework.ports import Builds, RequestPolicy, Scheduler, Uploads
 
 MAX_BODY_BYTES = 256 * 1024
 """Of a request's body. A build's spec travels in one Mesos task, so larger ones cannot work."""
@@ -30,12 +43,15 @@ def create_app(
     instruments: Instruments | None = None,
     exposition: Exposition | None = None,
     metrics_public: bool = False,
+    trail: Audit | None = None,
+    switch: Scheduler | None = None,
     keepalive: float = KEEPALIVE_SECONDS,
     max_body: int = MAX_BODY_BYTES,
     allowed_origins: Collection[str] = (),
 ) -> Flask:
     """The WSGI application. `kept`: uploaded build contexts; None: there are none.
 
+    `trail`: where changes are written down. `switch`: what `pause` and `drain` turn.
     `exposition`: what `/metrics` says; None: there is none. `metrics_public`: to everybody.
     `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
     `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
@@ -47,9 +63,14 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     metrics.install(app, instruments or Instruments())
     requestlog.install(app)
+    if trail is not None:
+        audit.install(app, trail, lambda name: people.known(name) is not None)
+        app.register_blueprint(audit.blueprint(trail))
+    if switch is not None:
+        app.register_blueprint(scheduler.blueprint(switch))
     errors.install(app)
     auth.install(app, people, builds, allowed_origins)
-    app.register_blueprint(health.blueprint(builds, version))
+    app.register_blueprint(health.blueprint(builds, version, switch))
     app.register_blueprint(tokens.blueprint(people))
     if people.projects is not None:
         app.register_blueprint(projects.blueprint(people.projects))

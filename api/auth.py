@@ -92,6 +92,7 @@ class _Gate:
         elif scheme.lower() == "basic":
             credentials = self._basic.get_auth()
             if credentials is not None:
+                g.builder_login = credentials.username or ""
                 found = self._by_password(credentials.username or "", credentials.password or "")
         if found is None:
             return _challenge()

@@ -33,13 +33,17 @@ from builder_framework.instruments import Instruments
 from builder_framework.leader import Leader
 from builder_framework.people import People
 from builder_framework.redact import Secret
+from builder_framework.service.audit import AuditTrail
 from builder_framework.service.door import Door
 from builder_framework.service.follower import Follower
 from builder_framework.service.logs import Logs, LogStore
 from builder_framework.service.measures import Exposition
+from builder_framework.service.scheduling import Switch
+from builder_framework.store.audit import SqlAudit
 from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.projects import SqlProjects
+from builder_framework.store.scheduling import SqlScheduling
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.tokens import SqlTokens
 from builder_framework.store.uploads import SqlUploads
@@ -67,6 +71,8 @@ class Application:
         sealer = keys.sealer_at_start(settings.storage())
         self._store = SqlStore(settings.database(), sealer)
         self._logs = _logs(self._store, settings.data_dir)
+        self._trail = AuditTrail(SqlAudit(self._store))
+        self._switch = Switch(SqlScheduling(self._store))
         self._instruments = Instruments()
         self._exposition = Exposition(self._instruments, SqlMeasures(self._store.reading))
         announce = settings.announcer().deliveries_of
@@ -83,6 +89,8 @@ class Application:
                 People(_users(settings), SqlProjects(self._store, sealer), SqlTokens(self._store)),
                 settings.request_policy(),
                 SqlUploads(self._store),
+                trail=self._trail,
+                switch=self._switch,
                 instruments=self._instruments,
                 exposition=self._exposition,
                 metrics_public=settings.metrics_public,
@@ -96,6 +104,7 @@ class Application:
         """Serve until SIGTERM or SIGINT; the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stopping.set)
+        self._trail.start()
         self._server.start()
         log.info("builder %s: API on %s, data in %s", __version__, self._url(), self._where())
         threading.Thread(target=self._campaign, name="campaign", daemon=True).start()
@@ -113,6 +122,8 @@ class Application:
             self._fatal("nobody can be elected")
 
     def _watch(self) -> None:
+        if not self._trail.alive:
+            self._fatal("the thread of the audit trail ended")
         if self._leader is not None:
             if not self._election.held():
                 self._fatal("this process leads no longer")
@@ -133,6 +144,7 @@ class Application:
             self._store,
             self._logs,
             self._instruments,
+            self._switch,
             self._broken,
             self._fatal,
         )
@@ -144,6 +156,7 @@ class Application:
     def _shut_down(self) -> None:
         log.info("stopping; running builds go on")
         self._server.stop(timeout=_DRAIN_SECONDS)
+        self._trail.stop()
         if self._leader is not None:
             self._leader.stop()
         self._election.resign()

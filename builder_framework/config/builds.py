@@ -95,6 +95,18 @@ class BuildSettings(ExecutorSettings):
         "`{attempt}` may stand in it, for registries whose tags cannot be moved.",
     )
 
+    retention_days: Amount = Field(
+        0.0,
+        description="Days after their end for which builds are kept, with their logs; 0: for ever. "
+        "None goes within `dedupe_window`, or while its webhooks are still to be sent.",
+    )
+    retention_log_days: Amount = Field(
+        0.0, description="Days after a build's end for which its log is kept; 0: as the build."
+    )
+    retention_audit_days: Amount = Field(
+        365.0, description="Days for which the audit trail is kept; 0: for ever."
+    )
+
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: LogFormat = Field(
         LogFormat.AUTO,

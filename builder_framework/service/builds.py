@@ -69,6 +69,7 @@ class BuildService:
 
     def __init__(self, parts: Parts, policy: LoopPolicy, clock: Callable[[], float]) -> None:
         self._parts = parts
+        self._policy = policy
         self._clock = clock
         self._bell = Bell()
         self._collector = LogCollector(
@@ -222,6 +223,10 @@ class BuildService:
         if build.state is State.QUEUED:
             position = self._loop.active.positions().get(build.id, 1)
             waiting = self._loop.board.waiting(
-                build, position, subscribed=self._loop.subscribed, now=self._clock()
+                build,
+                position,
+                subscribed=self._loop.subscribed,
+                now=self._clock(),
+                scheduling=self._policy.scheduling(),
             )
         return BuildView(build, waiting, self._parts.logs.size(build.id))

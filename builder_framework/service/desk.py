@@ -12,6 +12,7 @@ from builder_framework import failpoints
 from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, Placement, Resources
+from builder_framework.domain.scheduling import Scheduling
 from builder_framework.domain.states import State
 from builder_framework.instruments import Instruments
 from builder_framework.service.batch import Batch
@@ -51,6 +52,7 @@ class LoopPolicy:
     seconds that an executor waits for another build. `kind`: builds of the same one may share an
     executor; None: the build has its own. `dedupe_window`: seconds for which a finished build does
     for others who ask for the same. `running_limits`: how many builds of a project may run at once.
+    `scheduling`: whether builds are started.
     """
 
     machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
@@ -62,6 +64,7 @@ class LoopPolicy:
     dedupe_window: float = 86400.0
     kind: Callable[[Build], str | None] = lambda _: None
     running_limits: Callable[[], Mapping[str, int]] = dict
+    scheduling: Callable[[], Scheduling] = Scheduling
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ class OfferDesk:
         self._planned = {}
         if not self._offers or framework_id is None:
             return
-        waiting = self._queue(batch)
+        starts = self._policy.scheduling().starts
+        waiting = self._queue(batch) if starts else []
         failpoints.reach("T4.before", when=bool(waiting))
         result = offers.match(
             waiting,
@@ -286,7 +290,7 @@ class OfferDesk:
     def steer(self, batch: Batch) -> None:
         """Take part in allocation only while something waits; a new wish clears old filters."""
         self._end_executors(self.executors.surplus(batch.now))
-        wanted = _waits(batch)
+        wanted = _waits(batch) and self._policy.scheduling().starts
         overdue = batch.now - self._heard_at > _REVIVE_AGAIN
         if wanted and (self._wished or not self._taking_part or overdue):
             self._heard_at = batch.now

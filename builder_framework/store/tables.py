@@ -46,6 +46,7 @@ builds = sa.Table(
     sa.Index("ix_builds_owner_seq", "owner", "seq"),
     sa.Index("ix_builds_log_complete", "log_complete"),
     sa.Index("ix_builds_upload_id", "upload_id"),
+    sa.Index("ix_builds_ended_at", "ended_at"),
     sa.Index("ix_builds_project_seq", "project", "seq"),
     sqlite_autoincrement=True,
 )
@@ -209,6 +210,26 @@ credentials = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
     sa.Column("changed_at", sa.Float, nullable=False),
     sa.UniqueConstraint("project", "name", name="uq_credentials_project_name"),
+)
+
+# Who did what. Only ever added to, but for what is too old.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("user", sa.String(64)),
+    sa.Column("token", sa.String(16)),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("subject", sa.String(255)),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("request_id", sa.String(64), nullable=False),
+    sa.Index("ix_audit_at", "at"),
+    sa.Index("ix_audit_user_seq", "user", "seq"),
+    sa.Index("ix_audit_action_seq", "action", "seq"),
+    sa.Index("ix_audit_subject_seq", "subject", "seq"),
+    sqlite_autoincrement=True,
 )
 
 # Sums over builds that ended: what they count survives restarts, failovers and retention.
