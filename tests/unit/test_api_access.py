@@ -17,9 +17,13 @@ from builder_framework.instruments import Instruments
 from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
+from builder_framework.service.audit import AuditTrail
 from builder_framework.service.measures import Exposition
+from builder_framework.service.scheduling import Switch
+from builder_framework.store.audit import SqlAudit
 from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.projects import SqlProjects
+from builder_framework.store.scheduling import SqlScheduling
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.tokens import SqlTokens
 from builder_framework.users import UserFile
@@ -36,6 +40,9 @@ PROJECT = "/api/v1/projects/<project>"
 # The least role that a route takes: for a build of one's own, and for somebody else's.
 MATRIX: dict[tuple[str, str], tuple[Role, Role]] = {
     ("GET", "/metrics"): (Role.VIEWER, Role.VIEWER),
+    ("GET", "/api/v1/audit"): (Role.OPERATOR, Role.OPERATOR),
+    ("GET", "/api/v1/scheduler"): (Role.VIEWER, Role.VIEWER),
+    ("POST", "/api/v1/scheduler/<verb>"): (Role.OPERATOR, Role.OPERATOR),
     ("GET", "/api/v1/whoami"): (EVERYBODY, EVERYBODY),
     # With the least role that a token may have.
     ("POST", "/api/v1/tokens"): (Role.VIEWER, Role.VIEWER),
@@ -101,17 +108,24 @@ def projects(store: SqlStore) -> SqlProjects:
 
 
 @pytest.fixture
-def app(builds: MemoryBuilds, users: UserFile, store: SqlStore, projects: SqlProjects) -> Flask:
+def app(
+    builds: MemoryBuilds, users: UserFile, store: SqlStore, projects: SqlProjects
+) -> Iterator[Flask]:
     people = People(users, projects, SqlTokens(store))
     measures = Instruments()
-    return create_app(
+    trail = AuditTrail(SqlAudit(store))
+    trail.start()
+    yield create_app(
         builds,
         people,
         RequestPolicy(),
         keepalive=0.05,
         instruments=measures,
         exposition=Exposition(measures, SqlMeasures(store.reading)),
+        trail=trail,
+        switch=Switch(SqlScheduling(store)),
     )
+    trail.stop()
 
 
 def routes(app: Flask) -> set[tuple[str, str]]:
@@ -141,7 +155,8 @@ class Asked:
 
     def __init__(self, http: FlaskClient, route: tuple[str, str], user: str, **names: str) -> None:
         method, path = route
-        for name, value in {"delivery_id": "msg_1", "user": "x", "name": "x", **names}.items():
+        others = {"delivery_id": "msg_1", "user": "x", "name": "x", "verb": "resume"}
+        for name, value in {**others, **names}.items():
             path = path.replace(f"<{name}>", value)
         path = path.replace("<token_id>", "0" * 16)
         answer = http.open(path, method=method, auth=(user, PASSWORD), json=BODIES.get(route))
