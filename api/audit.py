@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,14 @@ ACTIONS = {
 }
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_MINUTE = 60.0
+
+MOST_OF_ADDRESS = 20
+"""Failed logins of one address in a minute that are written down."""
+
+MOST = 200
+"""Of all addresses together."""
+
 _LONGEST = 200
 """Characters of a subject; what stands in a path is the caller's."""
 
@@ -33,11 +42,37 @@ def about(subject: str) -> None:
     g.builder_subject = subject
 
 
+class _Few:
+    """How many failed logins are written down: whoever has no password must not fill the disk.
+
+    `builder_logins_failed_total` counts all of them.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock`: seconds, never going back."""
+        self._clock = clock
+        self._since = clock()
+        self._of: Counter[str] = Counter()
+
+    def allows(self, address: str) -> bool:
+        """Whether this one is; it counts then."""
+        if self._clock() - self._since >= _MINUTE:
+            self._since = self._clock()
+            self._of.clear()
+        if self._of[address] >= MOST_OF_ADDRESS or self._of.total() >= MOST:
+            return False
+        self._of[address] += 1
+        return True
+
+
 def install(app: Flask, audit: Audit, is_user: Callable[[str], bool]) -> None:
-    """Write down each change, done or refused, and each failed login. `is_user`: by name."""
+    """Write down each change, done or refused, and failed logins. `is_user`: by name."""
+    few = _Few(time.monotonic)
 
     def note(response: Response) -> Response:
         action = _action(response)
+        if action == LOGIN_FAILED and not few.allows(request.remote_addr or ""):
+            return response
         if action is not None:
             audit.record(_entry(action, response, is_user))
         return response

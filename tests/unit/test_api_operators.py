@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app
+from api.audit import MOST_OF_ADDRESS
 from builder_framework.audit import Entry
 from builder_framework.errors import StoreUnavailableError
 from builder_framework.people import People
@@ -191,3 +192,9 @@ def test_from_the_command_line(run: Run) -> None:
     lines = run("audit", "--action", "scheduler.change").stdout.splitlines()
     assert [line.split("\t")[3] for line in lines] == ["SUBJECT", "resume", "drain", "pause"]
     assert len(json.loads(run("audit", "--json", "--limit", "2").stdout)) == 2
+
+
+def test_who_has_no_password_cannot_fill_the_trail(http: FlaskClient) -> None:
+    for _ in range(MOST_OF_ADDRESS + 5):
+        http.get("/api/v1/builds", headers={"Authorization": "Bearer bft_nonsense"})
+    assert len(entries(http, "?limit=200")) == MOST_OF_ADDRESS
