@@ -149,11 +149,15 @@ class Client:
             response.headers["X-Log-Complete"] == "true",
         )
 
-    def stream(self, build_id: str, offset: int) -> Iterator[ServerEvent]:
-        """The events of a build from a byte offset of its log. Ends when the connection does."""
+    def stream(self, build_id: str, offset: int, *, attend: bool = False) -> Iterator[ServerEvent]:
+        """The events of a build from a byte offset of its log. Ends when the connection does.
+
+        `attend`: the build goes on because of this (see `attended` in docs/api.md).
+        """
         response = self._send(
             "GET",
             f"{_path(build_id)}/log/stream",
+            params={"attend": "true"} if attend else None,
             # Compression would make the events wait for each other.
             headers={"Accept-Encoding": "identity", "Last-Event-ID": str(offset)},
             stream=True,

@@ -127,7 +127,7 @@ def submit(
         output.show_json(build)
     elif following:
         output.note(f"build {build_id}")
-        follow(client, build_id, raw=raw)
+        follow(client, build_id, raw=raw, attend="attended" in body)
     else:
         click.echo(one_line(build_id))
         output.note(f"watch it: builder logs {one_line(build_id)} -f")

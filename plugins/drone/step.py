@@ -102,7 +102,11 @@ class _Step:
         writer = output.LogWriter(raw=False)
         quiet = self._settings.quiet
         follower = Follower(
-            self._client, build_id, (lambda _: None) if quiet else writer.write, output.note
+            self._client,
+            build_id,
+            (lambda _: None) if quiet else writer.write,
+            output.note,
+            attend=True,
         )
         end = follower.run()
         writer.finish()

@@ -88,6 +88,7 @@ class MemoryBuilds:
         self.refusals: tuple[Refusal, ...] = ()
         self.announcer = Announcer((Secret("https://hooks.example.org/t0ken"),))
         self.sent: dict[str, DeliveryView] = {}
+        self.attended: list[str] = []
         self.read_at_most: int | None = None
         self._now = 1_700_000_000.0
         self._lock = threading.RLock()
@@ -141,6 +142,10 @@ class MemoryBuilds:
             cursor = base64.urlsafe_b64encode(str(end).encode()).decode()
             page = tuple(self._view(build) for build in found[start:end])
             return Page(page, cursor if end < len(found) else None)
+
+    def attend(self, build_id: str) -> None:
+        with self._lock:
+            self.attended.append(build_id)
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         with self._lock:
