@@ -29,7 +29,7 @@ def blueprint(switch: Scheduler) -> Blueprint:
     @made.post("/<verb>")
     @auth.needs(Action.OPERATE)
     def change(verb: str) -> Response:
-        """`pause`, `resume` or `drain`; stored before the answer. Saying it again changes nothing."""
+        """`pause`, `resume` or `drain`, stored before the answer; again it changes nothing."""
         if verb not in VERBS:
             raise NotFoundError(f"there is no such verb: {', '.join(VERBS)}")
         bodies.no_fields()

@@ -96,7 +96,8 @@ class Leader:
             announce=settings.announcer().deliveries_of,
             instruments=instruments,
         )
-        self.service = BuildService(parts, _loop_policy(settings, template, store, switch), time.time)
+        policy = _loop_policy(settings, template, store, switch)
+        self.service = BuildService(parts, policy, time.time)
         self._webhooks = _webhooks(settings, store, instruments)
         self._uploads = UploadSweeper(SqlUploads(store).sweep)
         self._retention = Retention(_sweeps(settings, store, logs))

@@ -110,8 +110,8 @@ class BuildSettings(ExecutorSettings):
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
     log_format: LogFormat = Field(
         LogFormat.AUTO,
-        description="How standard error is written: `text`, `json` (an object a line) or `auto`: text at "
-        "a terminal, JSON elsewhere.",
+        description="How standard error is written: `text`, `json` (an object a line) or `auto`: "
+        "text at a terminal, JSON elsewhere.",
     )
 
     @field_validator("git_protocols")

@@ -20,14 +20,22 @@ _LOGS_REMOVED = "logs_removed"
 
 _OVER = [state.value for state in TERMINAL]
 
-_OF_A_BUILD = (t.log_chunks, t.idempotency_keys, t.identities, t.inbox, t.labels, t.images, t.attempts)
+_OF_A_BUILD = (
+    t.log_chunks,
+    t.idempotency_keys,
+    t.identities,
+    t.inbox,
+    t.labels,
+    t.images,
+    t.attempts,
+)
 
 
 class SqlRetention:
     """For the leader. All calls may raise StoreUnavailableError, LeadershipLostError."""
 
     def __init__(self, store: SqlStore, remove_log: Callable[[str], None]) -> None:
-        """`remove_log`: of a build id, where logs are no rows; does nothing for one that is gone."""
+        """`remove_log`: of a build id, where logs are no rows; one may be gone already."""
         self._store = store
         self._remove_log = remove_log
 
@@ -76,8 +84,8 @@ class SqlRetention:
         while True:
             with self._store.leading() as connection:
                 done = b.ended_at > _removed_until(connection)
-                piece = sa.select(b.ended_at).where(*over, done).order_by(b.ended_at).limit(_AT_ONCE)
-                moments = list(connection.execute(piece).scalars())
+                piece = sa.select(b.ended_at).where(*over, done).order_by(b.ended_at)
+                moments = list(connection.execute(piece.limit(_AT_ONCE)).scalars())
                 if not moments:
                     return gone
                 # All of the last moment: the next piece begins after it.

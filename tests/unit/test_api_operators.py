@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -64,9 +65,17 @@ def entries(http: FlaskClient, query: str = "") -> list[dict[str, object]]:
     return found
 
 
+def submitted(http: FlaskClient, **options: Any) -> str:
+    """The id of a new build."""
+    answer = http.post("/api/v1/builds", auth=AUTH, json=BODY, **options)
+    assert answer.status_code == 202, answer.text
+    build_id: str = (answer.json or {})["id"]
+    return build_id
+
+
 def test_who_did_what_to_which_build_from_where(http: FlaskClient) -> None:
     sent = {"X-Request-Id": "r-1"}
-    build_id = http.post("/api/v1/builds", auth=AUTH, json=BODY, headers=sent).json["id"]  # type: ignore[index]
+    build_id = submitted(http, headers=sent)
     http.post(f"/api/v1/builds/{build_id}/cancel", auth=AUTH)
     http.post(f"/api/v1/builds/{build_id}/cancel", auth=AUTH)
     http.get(f"/api/v1/builds/{build_id}", auth=AUTH)
@@ -119,7 +128,7 @@ def test_failed_logins_name_users_only(http: FlaskClient) -> None:
 
 
 def test_pages_and_filters(http: FlaskClient) -> None:
-    ids = [http.post("/api/v1/builds", auth=AUTH, json=BODY).json["id"] for _ in range(5)]  # type: ignore[index]
+    ids = [submitted(http) for _ in range(5)]
     http.post(f"/api/v1/builds/{ids[0]}/cancel", auth=AUTH)
     seen: list[object] = []
     query = "/api/v1/audit?action=build.submit&limit=2"
