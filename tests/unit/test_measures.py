@@ -171,8 +171,8 @@ def test_openmetrics_for_who_asks_for_it(scraped: FlaskClient) -> None:
 
 
 def test_requests_are_counted_by_route_and_never_by_path(scraped: FlaskClient) -> None:
-    made = scraped.post("/api/v1/builds", auth=AUTH, json=BODY)
-    build_id = (made.json or {})["id"]
+    answer = scraped.post("/api/v1/builds", auth=AUTH, json=BODY)
+    build_id = (answer.json or {})["id"]
     for _ in range(3):
         scraped.get(f"/api/v1/builds/{build_id}", auth=AUTH)
     scraped.get("/api/v1/builds/0000000000000000", auth=AUTH)
