@@ -246,9 +246,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def run(config_file: Path | None = None) -> int:
     """Load the settings, run, and turn errors into sentences and exit codes."""
-    logging.basicConfig(
-        format=logfields.TEXT, stream=sys.stderr, level="INFO"
-    )
+    logging.basicConfig(format=logfields.TEXT, stream=sys.stderr, level="INFO")
     try:
         failpoints.arm(os.environ)
         settings = config.load(os.environ, config_file)

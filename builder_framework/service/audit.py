@@ -85,14 +85,21 @@ class AuditTrail:
                 return
 
     def _write(self, batch: Sequence[_Waiting]) -> None:
+        entries = [each.entry for each in batch]
         try:
-            self._entries.add([each.entry for each in batch])
+            self._entries.add(entries)
         except BuilderError as error:
-            log.error("the audit trail lacks %d entries: %s", len(batch), error)
-            for each in batch:
-                log.error("not in the audit trail: %s", each.entry)
+            _tell(entries, error.message)
         except Exception:
-            log.exception("the audit trail lacks %d entries", len(batch))
+            log.exception("entries of the audit trail were not stored")
+            _tell(entries, "an unexpected error")
         finally:
             for each in batch:
                 each.over.set()
+
+
+def _tell(entries: Sequence[Entry], why: str) -> None:
+    """What was done stays known, if only here."""
+    log.error("the audit trail lacks %d entries: %s", len(entries), why)
+    for entry in entries:
+        log.error("not in the audit trail: %s", entry)

@@ -93,9 +93,7 @@ class SqlRetention:
                 ids = list(connection.execute(query).scalars())
                 for build_id in ids:
                     self._remove_log(build_id)
-                connection.execute(
-                    sa.delete(t.log_chunks).where(t.log_chunks.c.build_id.in_(ids))
-                )
+                connection.execute(sa.delete(t.log_chunks).where(t.log_chunks.c.build_id.in_(ids)))
                 _note(connection, moments[-1])
             gone += len(ids)
 

@@ -86,9 +86,7 @@ def test_old_builds_go_with_everything_and_stay_counted(store: SqlStore) -> None
     assert retention.remove_builds(15 * DAY) == 0
 
 
-def test_a_build_with_a_growing_log_or_an_unheard_wish_stays(
-    store: SqlStore, opened: Open
-) -> None:
+def test_a_build_with_a_growing_log_or_an_unheard_wish_stays(store: SqlStore, opened: Open) -> None:
     growing = over(store, "a", DAY, complete=False)
     asked = over(store, "b", DAY)
     opened().ask_cancel(asked.id, "ann", 2.0)

@@ -18,10 +18,8 @@ from builder_framework.instruments import Instruments
 from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
-
 from builder_framework.service.measures import Exposition
 from builder_framework.service.scheduling import Switch
-
 from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.projects import SqlProjects
 from builder_framework.store.scheduling import SqlScheduling
@@ -120,9 +118,7 @@ def projects(store: SqlStore) -> SqlProjects:
 
 
 @pytest.fixture
-def app(
-    builds: MemoryBuilds, users: UserFile, store: SqlStore, projects: SqlProjects
-) -> Flask:
+def app(builds: MemoryBuilds, users: UserFile, store: SqlStore, projects: SqlProjects) -> Flask:
     people = People(users, projects, SqlTokens(store))
     measures = Instruments()
     trail = Forgets()

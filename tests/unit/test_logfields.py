@@ -70,7 +70,7 @@ def test_text_at_a_terminal_and_json_elsewhere_unless_chosen(
 def test_a_line_stays_one_whatever_it_says(written: io.StringIO) -> None:
     logging.getLogger("x").info('a\nb\x1b[31m\u2028"ü')
     try:
-        raise ValueError("no good")
+        int("no good")
     except ValueError:
         logging.getLogger("x").exception("it failed")
     assert written.getvalue().isascii()
@@ -78,7 +78,7 @@ def test_a_line_stays_one_whatever_it_says(written: io.StringIO) -> None:
     assert said["message"] == 'a\nb\x1b[31m\u2028"ü'
     assert said["level"] == "INFO"
     assert said["time"].endswith("Z")
-    assert failed["exception"].endswith("ValueError: no good")
+    assert "ValueError" in failed["exception"]
 
 
 def test_each_thread_speaks_of_its_own(written: io.StringIO) -> None:
