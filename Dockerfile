@@ -12,6 +12,7 @@ COPY compat/http-parser /src/compat/http-parser
 COPY builder_framework /src/builder_framework
 COPY api /src/api
 COPY executor /src/executor
+COPY plugins /src/plugins
 RUN --mount=type=bind,source=.,target=/context \
     set -eu; \
     python3 -m venv /opt/builder; \

@@ -53,6 +53,9 @@ FILTERS = (
 )
 """Of `GET /api/v1/builds`; see `list_query`."""
 
+ATTEND = Parameter(
+    "attend", {"type": "string", "enum": ["true", "false"]}, "keep an attended build going"
+)
 OFFSET = Parameter("offset", _number(0, MAX_OFFSET, 0), "bytes of the log before the first")
 
 
@@ -169,9 +172,15 @@ def idempotency_key(header: str | None) -> str | None:
     return header
 
 
-def resume_offset(args: MultiDict[str, str], last_event_id: str | None) -> int:
-    """Where a log stream begins: `Last-Event-ID` if the client reconnects, else `?offset=`."""
-    params = Params(args, ("offset",))
+def resume_offset(args: MultiDict[str, str], last_event_id: str | None) -> tuple[int, bool]:
+    """Where a log stream begins: `Last-Event-ID` if the client reconnects, else `?offset=`.
+
+    And whether it attends the build (`?attend=true`).
+    """
+    params = Params(args, ("offset", "attend"))
+    attends = params.text("attend")
+    if attends not in (None, "true", "false"):
+        params.fail("attend", "must be true or false")
     offset = params.number("offset", 0, 0, MAX_OFFSET)
     if last_event_id:
         if _DIGITS.fullmatch(last_event_id) and int(last_event_id) <= MAX_OFFSET:
@@ -179,4 +188,4 @@ def resume_offset(args: MultiDict[str, str], last_event_id: str | None) -> int:
         else:
             params.fail("Last-Event-ID", "is not one that this stream gave")
     params.done()
-    return offset
+    return offset, attends == "true"

@@ -111,6 +111,7 @@ def request(asked: BuildRequest) -> answers.Request:
         "exclusive": asked.exclusive,
         "cache": asked.cache.value,
         "executor_network": _text(asked.executor_network, redact),
+        "attended": asked.attended,
         "project": asked.project,
         "project_secrets": _texts(asked.project_secrets, redact),
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],

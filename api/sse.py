@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 
 from api import errors, logtext, render
@@ -29,15 +30,24 @@ def event(name: str, data: Mapping[str, object], event_id: int | None = None) ->
     return f"{identity}event: {name}\ndata: {text}\n\n".encode()
 
 
-def stream(builds: Builds, build_id: str, offset: int, keepalive: float) -> Iterator[bytes]:
+ATTEND_SECONDS = 5.0
+"""Between two times that a client which attends is told of: a write that fails tells it is gone."""
+
+
+def stream(
+    builds: Builds, build_id: str, offset: int, keepalive: float, *, attends: bool = False
+) -> Iterator[bytes]:
     """The events of a build from byte `offset` of its log until it is over.
+
+    `attends`: the build goes on because of this client (`BuildRequest.attended`).
 
     Ends with `event: end`, or with `event: problem` when the store fails (reconnect then). The
     watch is opened by the second `next()` and closed with the generator, so that a client that
     goes away leaves nothing behind, whether or not it ever read.
     """
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-    redactor = Redactor()
+    redactor, attended_at = Redactor(), float("-inf")
+    keepalive = min(keepalive, ATTEND_SECONDS) if attends else keepalive
     try:
         with builds.watch(build_id) as watch:
             told: answers.StateEvent | None = None
@@ -48,6 +58,10 @@ def stream(builds: Builds, build_id: str, offset: int, keepalive: float) -> Iter
                 if state != told:
                     yield event("state", state)
                     told = state
+                if attends and time.monotonic() - attended_at >= keepalive:
+                    # What was written since the last time has found somebody.
+                    builds.attend(build_id)
+                    attended_at = time.monotonic()
                 while True:
                     piece = logtext.read(builds, view, offset, CHUNK_BYTES)
                     if piece.end == offset:

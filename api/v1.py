@@ -172,12 +172,13 @@ def blueprint(
 
     @v1.get("/<build_id>/log/stream")
     @auth.needs(Action.SEE)
-    @describes("streamLog", _STREAM, parameters=(params.OFFSET, _RESUME))
+    @describes("streamLog", _STREAM, parameters=(params.OFFSET, params.ATTEND, _RESUME))
     def log_stream(build_id: str) -> Response:
         """The log and the state as they change, as server-sent events."""
-        offset = params.resume_offset(request.args, request.headers.get("Last-Event-ID"))
+        reconnects = request.headers.get("Last-Event-ID")
+        offset, attends = params.resume_offset(request.args, reconnects)
         builds.get(build_id)  # a 404 must be one, not an event
-        events = sse.stream(builds, build_id, offset, keepalive)
+        events = sse.stream(builds, build_id, offset, keepalive, attends=attends)
         response = Response(events, content_type="text/event-stream; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
         # nginx and those that follow it would hold events back to fill their buffers.

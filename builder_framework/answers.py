@@ -191,6 +191,7 @@ class Request(Recipe, Output):
     exclusive: bool
     cache: Annotated[str, _one_of(CacheUse)]
     executor_network: str | None
+    attended: Seconds | None
     project: str | None
     project_secrets: dict[str, str]
     webhooks: list[str]

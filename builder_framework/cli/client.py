@@ -79,9 +79,10 @@ class Client:
         username: str | None = None,
         password: Secret | None = None,
         *,
+        token: Secret | None = None,
         session_factory: Callable[[], requests.Session] = requests.Session,
     ) -> None:
-        """`url`: of the server, without `/api/v1`. Without a user only `version` works."""
+        """`url`: of the server, without `/api/v1`. Without user or token only `version` works."""
         self.url = url.rstrip("/")
         self._session = session_factory()
         # Bytes, because requests would encode a str as Latin-1; explicit, because it would
@@ -89,6 +90,8 @@ class Client:
         self._session.auth = _anonymous
         if username is not None and password is not None:
             self._session.auth = HTTPBasicAuth(username.encode(), password.reveal().encode())
+        if token is not None:
+            self._session.headers["Authorization"] = f"Bearer {token.reveal()}"
         self._session.headers["User-Agent"] = f"builder/{__version__}"
 
     def version(self) -> Json:
@@ -146,11 +149,15 @@ class Client:
             response.headers["X-Log-Complete"] == "true",
         )
 
-    def stream(self, build_id: str, offset: int) -> Iterator[ServerEvent]:
-        """The events of a build from a byte offset of its log. Ends when the connection does."""
+    def stream(self, build_id: str, offset: int, *, attend: bool = False) -> Iterator[ServerEvent]:
+        """The events of a build from a byte offset of its log. Ends when the connection does.
+
+        `attend`: the build goes on because of this (see `attended` in docs/api.md).
+        """
         response = self._send(
             "GET",
             f"{_path(build_id)}/log/stream",
+            params={"attend": "true"} if attend else None,
             # Compression would make the events wait for each other.
             headers={"Accept-Encoding": "identity", "Last-Event-ID": str(offset)},
             stream=True,

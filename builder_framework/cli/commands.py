@@ -190,10 +190,12 @@ def version(server: bool, url: str | None) -> None:
         click.echo(f"server {one_line(Client(url).version()['version'])}")
 
 
-def follow(client: Client, build_id: str, *, raw: bool, offset: int = 0) -> NoReturn:
+def follow(
+    client: Client, build_id: str, *, raw: bool, offset: int = 0, attend: bool = False
+) -> NoReturn:
     """Print the log until the build is over, then exit with its result."""
     writer = output.LogWriter(raw=raw)
-    follower = Follower(client, build_id, writer.write, output.note, offset)
+    follower = Follower(client, build_id, writer.write, output.note, offset, attend)
     try:
         end = follower.run()
     except KeyboardInterrupt:

@@ -34,6 +34,7 @@ class Follower:
     write: Callable[[str], None]
     note: Callable[[str], None]
     offset: int = 0
+    attend: bool = False
     give_up_after: float = GIVE_UP_SECONDS
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
@@ -49,7 +50,8 @@ class Follower:
         tries = 0
         while True:
             try:
-                for event in self.client.stream(self.build_id, self.offset):
+                events = self.client.stream(self.build_id, self.offset, attend=self.attend)
+                for event in events:
                     if event.name in ("log", "state", "end"):
                         if tries:
                             self.note("connected again")

@@ -118,6 +118,9 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _client(url: str | None, username: str | None, password_file: str | None) -> Client:
+    token = os.environ.get("BUILDER_TOKEN")
+    if url and token and not password_file:
+        return Client(url, token=Secret(token))
     missing = [
         text
         for text, value in (
@@ -128,7 +131,7 @@ def _client(url: str | None, username: str | None, password_file: str | None) ->
     ]
     password = _password(password_file)
     if not password:
-        missing.append("the password (BUILDER_PASSWORD or --password-file)")
+        missing.append("the password (BUILDER_PASSWORD, --password-file) or BUILDER_TOKEN")
     if missing or not url or not username or not password:
         raise click.UsageError(f"missing: {', '.join(missing)}")
     return Client(url, username, Secret(password))

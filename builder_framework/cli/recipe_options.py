@@ -106,6 +106,12 @@ _VALUES = {
     ),
     "engine": click.option("--engine", metavar="nested|rootless|socket"),
     "cache": click.option("--cache", metavar="shared|none", help="none: cold, leaves nothing."),
+    "attended": click.option(
+        "--attended",
+        type=float,
+        metavar="SECONDS",
+        help="With --follow: the build ends if this ends, however it ends.",
+    ),
     "project": click.option("--project", metavar="NAME"),
     "executor_network": click.option("--executor-network", metavar="NAME"),
     "dedupe": click.option(

@@ -119,7 +119,7 @@ def submit(
     _apply(body, flags, uploads=folder is not None)
     key = idempotency_key or str(uuid.uuid4())
     if folder is None:
-        build = _patiently(lambda: client.submit(body, key))
+        build = patiently(lambda: client.submit(body, key))
     else:
         build = _upload(client, folder, body, key)
     build_id = str(build["id"])
@@ -127,7 +127,7 @@ def submit(
         output.show_json(build)
     elif following:
         output.note(f"build {build_id}")
-        follow(client, build_id, raw=raw)
+        follow(client, build_id, raw=raw, attend="attended" in body)
     else:
         click.echo(one_line(build_id))
         output.note(f"watch it: builder logs {one_line(build_id)} -f")
@@ -144,10 +144,10 @@ def _upload(client: Client, folder: Path, body: Json, key: str) -> Json:
                 content = context.Multipart(body, packed, bar.update)
                 return client.upload(content, content.content_type, key)
 
-        return _patiently(send)
+        return patiently(send)
 
 
-def _patiently(submit: Callable[[], Json], sleep: Callable[[float], None] = time.sleep) -> Json:
+def patiently(submit: Callable[[], Json], sleep: Callable[[float], None] = time.sleep) -> Json:
     """Submit, again if the server is away for a moment."""
     for wait in _WAITS:
         try:

@@ -117,6 +117,7 @@ class BuildRequest:
     paths are tokens. `group`: see `domain.supersede`. `engine`: another one than the operator's
     choice, and `executor_network` another network. `exclusive`: the build shares its executor with
     no other. `project_secrets`: names of the project's secrets, by the id of their mount.
+    `attended`: seconds after which the build ends if nobody follows it (`service.attendance`).
     """
 
     source: Source
@@ -142,6 +143,7 @@ class BuildRequest:
     executor_network: str | None = None
     project: str | None = None
     project_secrets: Mapping[str, str] = field(default_factory=dict)
+    attended: float | None = None
 
     @property
     def origin(self) -> str:

@@ -10,7 +10,7 @@ from builder_framework.errors import StoreUnavailableError
 
 log = logging.getLogger(__name__)
 
-FRESH = 5.0
+FRESH = 1.0
 """Seconds for which it is not asked again; each turn of the loop wants to know."""
 
 

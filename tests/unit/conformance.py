@@ -21,7 +21,13 @@ class Conformance:
         self.faults: list[str] = []
         self.seen: set[tuple[str, int]] = set()
         self._app = app
-        app.after_request(self._look)
+        # Not by `after_request`, which an app that has answered already does not take.
+        self._hooks = app.after_request_funcs.setdefault(None, [])
+        self._hooks.append(self._look)
+
+    def end(self) -> None:
+        """Look no more."""
+        self._hooks.remove(self._look)
 
     @functools.cached_property
     def _document(self) -> Json:

@@ -43,6 +43,7 @@ def conformance(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     looks = Conformance(request.getfixturevalue("app"))
     yield
+    looks.end()
     assert looks.faults == []
 
 

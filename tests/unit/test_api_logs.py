@@ -156,6 +156,18 @@ def test_last_event_id_beats_the_offset(http: Any, builds: MemoryBuilds) -> None
         assert http.get(address, auth=AUTH, headers=bad).status_code == 400
 
 
+def test_only_who_says_so_attends(http: Any, builds: MemoryBuilds) -> None:
+    """A page that somebody left open is no reason for a build to go on."""
+    build_id = running(builds)
+    finish(builds, build_id)
+    address = f"{BUILDS}/{build_id}/log/stream"
+    http.get(address, auth=AUTH).get_data()
+    assert builds.attended == []
+    http.get(f"{address}?attend=true", auth=AUTH).get_data()
+    assert builds.attended == [build_id]
+    assert http.get(f"{address}?attend=yes", auth=AUTH).status_code == 400
+
+
 def test_the_stream_tells_states_and_ends_with_the_result(http: Any, builds: MemoryBuilds) -> None:
     """A state event first, an end event last, and headers that keep proxies from holding it."""
     build_id = running(builds)

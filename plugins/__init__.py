@@ -1,0 +1,1 @@
+"""What other systems run to have images built by us."""
