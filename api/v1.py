@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request
 
-from api import admission, auth, bodies, logtext, params, render, schemas, sse, uploads
+from api import admission, auth, bodies, logtext, params, rebuild, render, schemas, sse, uploads
 from api.described import NO_FIELDS, Answer, Content, Parameter, Plain, describes
 from builder_framework import answers, failpoints
 from builder_framework.domain.access import Action
@@ -18,7 +18,7 @@ from builder_framework.domain.notices import is_message_id
 from builder_framework.domain.states import State
 from builder_framework.errors import FieldProblem, NotFoundError
 from builder_framework.people import Projects
-from builder_framework.ports import Builds, Idempotency, RequestPolicy, Uploads
+from builder_framework.ports import Builds, BuildView, Idempotency, RequestPolicy, Uploads
 
 LOG_LIMIT = 1024 * 1024
 MAX_LOG_LIMIT = 8 * 1024 * 1024
@@ -110,12 +110,7 @@ def blueprint(
         if view is None:
             admitted = admission.admitted(body.to_request(policy, upload), auth.actor(), projects)
             view, created = builds.submit(admitted, owner, idempotency)
-        shown = render.build(view)
-        response = _ACCEPTED.of(shown)
-        response.headers["Location"] = shown["links"]["self"]
-        if not created:
-            response.headers["Idempotent-Replayed"] = "true"
-        return response
+        return _accepted(view, created=created)
 
     @v1.get("")
     @auth.needs(Action.SEE)
@@ -185,8 +180,44 @@ def blueprint(
         response.headers["X-Accel-Buffering"] = "no"
         return response
 
+    _add_rebuild(v1, builds, policy, projects)
     _add_deliveries(v1, builds)
     return v1
+
+
+def _add_rebuild(
+    v1: Blueprint, builds: Builds, policy: RequestPolicy, projects: Projects | None
+) -> None:
+    @v1.post("/<build_id>/rebuild")
+    @auth.needs(Action.CHANGE)
+    @describes(
+        "rebuild", _ACCEPTED, content=NO_FIELDS, parameters=(_KEY,), problems=(409,)
+    )
+    def ask_again(build_id: str) -> Response:
+        """Submit the same request once more, as the caller's: 202 with the new build.
+
+        Its secrets are used again, so it takes what changing the build takes.
+        """
+        bodies.no_fields()
+        key = params.idempotency_key(request.headers.get("Idempotency-Key"))
+        owner = auth.owner()
+        idempotency = None if key is None else Idempotency(key, f"rebuild of {build_id}")
+        view = None if idempotency is None else builds.replayed(owner, idempotency)
+        created = False
+        if view is None:
+            asked = rebuild.again(builds.get(build_id).build, policy)
+            admitted = admission.admitted(asked, auth.actor(), projects)
+            view, created = builds.submit(admitted, owner, idempotency)
+        return _accepted(view, created=created)
+
+
+def _accepted(view: BuildView, *, created: bool) -> Response:
+    shown = render.build(view)
+    response = _ACCEPTED.of(shown)
+    response.headers["Location"] = shown["links"]["self"]
+    if not created:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
 
 
 def _add_deliveries(v1: Blueprint, builds: Builds) -> None:

@@ -55,6 +55,7 @@ MATRIX: dict[tuple[str, str], tuple[Role, Role]] = {
     ("GET", "/api/v1/builds"): (Role.VIEWER, Role.VIEWER),
     ("GET", BUILD): (Role.VIEWER, Role.VIEWER),
     ("POST", f"{BUILD}/cancel"): (Role.BUILDER, Role.OPERATOR),
+    ("POST", f"{BUILD}/rebuild"): (Role.BUILDER, Role.OPERATOR),
     ("GET", f"{BUILD}/log"): (Role.VIEWER, Role.VIEWER),
     ("GET", f"{BUILD}/log/stream"): (Role.VIEWER, Role.VIEWER),
     ("GET", f"{BUILD}/deliveries"): (Role.VIEWER, Role.VIEWER),

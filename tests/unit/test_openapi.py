@@ -49,6 +49,7 @@ OPERATIONS = {
     "putCredential",
     "putMember",
     "putProject",
+    "rebuild",
     "redeliver",
     "removeCredential",
     "removeMember",
