@@ -63,7 +63,7 @@ def test_it_is_another_build_in_any_case() -> None:
 
 
 def test_a_context_that_was_uploaded_is_gone() -> None:
-    upload = Source(upload=UploadSource("0" * 32, Secret("t"), "0" * 64, 1))
+    upload = Source(upload=UploadSource("0" * 32, "0" * 64, 1, Secret("t")))
     with pytest.raises(ConflictError, match="submit it again"):
         rebuild.again(build(asked(source=upload)), ALL)
 
