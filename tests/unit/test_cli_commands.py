@@ -407,7 +407,7 @@ def test_ctrl_c_detaches(run: Run, builds: MemoryBuilds, monkeypatch: pytest.Mon
     """The build goes on, and the command says how to come back to the same byte."""
     build_id = run("submit", *GIT).stdout.strip()
 
-    def stream(*_: Any) -> Iterator[ServerEvent]:
+    def stream(*_: Any, **__: Any) -> Iterator[ServerEvent]:
         yield ServerEvent("log", '{"text": "x\\n"}', "2")
         raise KeyboardInterrupt
 
