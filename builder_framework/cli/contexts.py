@@ -143,7 +143,8 @@ def _context(path: Path, name: str, told: Any) -> Context:
         raise click.UsageError(f"{where}: unknown {unknown[0]!r}; known are {', '.join(known)}")
     for key, value in told.items():
         if key in _LISTS:
-            if not value or not isinstance(value, list) or not all(isinstance(x, str) for x in value):
+            words = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            if not value or not words:
                 raise click.UsageError(f'{where}: {key} must be a list like ["pass", "show", "x"]')
             told[key] = tuple(value)
         elif not isinstance(value, str):

@@ -91,12 +91,12 @@ class Follower:
         waiting.sort(key=queue_key)
         numbers = {each.id: number for number, each in enumerate(waiting, start=1)}
         message = self._why()
-        return queue_page(
-            waiting,
-            limit,
-            visible,
-            lambda each: BuildView(each, Waiting(numbers[each.id], message), self._logs.size(each.id)),
-        )
+
+        def view(each: Build) -> BuildView:
+            waits = Waiting(numbers[each.id], message)
+            return BuildView(each, waits, self._logs.size(each.id))
+
+        return queue_page(waiting, limit, visible, view)
 
     def agents(self) -> AgentsView:
         found = on_agents(self._store.unfinished())
