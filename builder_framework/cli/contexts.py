@@ -160,9 +160,7 @@ def _secret(command: tuple[str, ...] | None, file: str | None) -> Secret | None:
 
 def _output(command: tuple[str, ...]) -> str:
     try:
-        done = subprocess.run(  # noqa: S603  (the user's own command, from a file of his own)
-            command, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=True
-        )
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise click.UsageError(f"the command for the password ({command[0]}): {error}") from None
     return _one_line(done.stdout, command[0])

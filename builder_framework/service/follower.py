@@ -155,7 +155,7 @@ class Follower:
         return f"{leader.holder} leads" + (f" ({leader.url})" if leader.url else "")
 
     def _mark(self, build_id: str) -> object:
-        return self._store.get(build_id).version, self._logs.size(build.id)
+        return self._store.get(build_id).version, self._logs.size(build_id)
 
     def _view(self, build: Build) -> BuildView:
         return self._views([build])[0]

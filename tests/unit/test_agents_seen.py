@@ -170,9 +170,7 @@ def test_the_queue_is_in_the_order_of_placement(bench: Bench, tmp_path: Path) ->
         bench.service.submit(replace(REQUEST, priority=priority, project=project), "me")[0].build.id
         for priority, project in ((0, "shop"), (5, "shop"), (9, "lab"))
     )
-    follower = Follower(
-        bench.store, LogStore(tmp_path / "logs"), bench.clock, lambda *_: (), 0.0
-    )
+    follower = Follower(bench.store, LogStore(tmp_path / "logs"), bench.clock, lambda *_: (), 0.0)
     for builds in (bench.service, follower):
         page = builds.queue(2)
         assert [view.build.id for view in page.builds] == [other, high]
@@ -188,9 +186,7 @@ def test_a_follower_knows_the_builds_of_agents_only(bench: Bench, tmp_path: Path
     build_id = bench.service.submit(REQUEST, "me")[0].build.id
     bench.service.post(OffersReceived((offer(),)))
     bench.cluster.wait_for("launch")
-    follower = Follower(
-        bench.store, LogStore(tmp_path / "logs"), bench.clock, lambda *_: (), 0.0
-    )
+    follower = Follower(bench.store, LogStore(tmp_path / "logs"), bench.clock, lambda *_: (), 0.0)
     found = follower.agents()
     assert [build.id for build in only(found).builds] == [build_id]
     assert found.slots is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -230,7 +231,7 @@ def test_submitting_and_watching(run: Run, builds: MemoryBuilds) -> None:
 def test_watching_all(run: Run, builds: MemoryBuilds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each change is a line, until Ctrl-C."""
     build_id = run("submit", *GIT).stdout.strip()
-    turns = iter([lambda: None, lambda: builds.place(build_id)])
+    turns: Iterator[Callable[[], None]] = iter([lambda: None, lambda: builds.place(build_id)])
 
     def sleep(_seconds: float) -> None:
         try:
