@@ -46,6 +46,15 @@ _STREAM = Plain(
     "Events of StateEvent, LogEvent, EndEvent and ProblemEvent as JSON, named state, log, end and "
     "problem; the id of log is the byte offset after its text.",
     "text/event-stream; charset=utf-8",
+    {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"enum": ["state", "log", "end", "problem"]},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+            "id": {"type": "string"},
+        },
+    },
 )
 _SUBMISSION = Content(
     schemas.BuildBody,
@@ -64,7 +73,7 @@ _KEY = Parameter(
 )
 _RESUME = Parameter(
     "Last-Event-ID",
-    {"type": "string", "pattern": "^[0-9]{1,13}$"},
+    {"type": "string", "pattern": "^[0-9]{0,13}$"},
     "id of the last event that was seen; goes before offset",
     where="header",
 )

@@ -11,7 +11,7 @@ from builder_framework import cluster as cl
 from builder_framework import failpoints
 from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Build, Placement, Resources
+from builder_framework.domain.model import Attempt, Build, Placement, Resources
 from builder_framework.domain.states import State
 from builder_framework.ports import AgentView
 from builder_framework.service.agents import Agents
@@ -230,7 +230,7 @@ class OfferDesk:
             ended = build.current
             if ended is not None and build.stop is not None and build.stop.kills > 1:
                 self.executors.close(ended.placement.executor_id)  # it does not answer
-            if ended is None or ended.live or (before is not None and before.current == ended):
+            if ended is None or ended.live or _had_ended(before, ended):
                 continue
             self.warmth.learn(build)
             self.executors.ended(ended, batch.now)
@@ -300,6 +300,12 @@ class OfferDesk:
             self._dispatcher.call(self._cluster.suppress)
         self._taking_part = wanted
         self._wished = False
+
+
+def _had_ended(before: Build | None, attempt: Attempt) -> bool:
+    """Whether it was over before: it changes once more when its log is complete."""
+    known = None if before is None else before.current
+    return known is not None and known.number == attempt.number and not known.live
 
 
 def _waits(batch: Batch) -> bool:
