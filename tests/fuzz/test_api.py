@@ -48,7 +48,7 @@ def test_the_api_is_what_its_document_says(tmp_path: Path) -> None:
             f'[parameters]\n"path.build_id" = "{build}"\n"path.project" = "shop"\n'
             # There is no master, and it says so.
             '[[operations]]\ninclude-operation-id = "isReady"\n'
-            'checks.not_a_server_error.expected-statuses = ["2xx", "503"]\n'
+            'checks.not_a_server_error.expected-statuses = ["2xx", "4xx", "503"]\n'
         )
         done = subprocess.run(
             [
