@@ -54,7 +54,7 @@ class Progress:
         """What is to be seen now, in at most `width` characters."""
         now = self._clock()
         head = f"{self._what or 'connecting'} {duration(now - self._since)}"
-        if now - self._began > now - self._since:
+        if int(now - self._began) > int(now - self._since):
             head += f" of {duration(now - self._began)}"
         tail = self._more or self._last
         return f"{head}  {tail}".rstrip()[:width]
