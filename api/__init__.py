@@ -7,12 +7,14 @@ from collections.abc import Collection
 from flask import Flask
 
 from api import (
+    agents,
     audit,
     auth,
     errors,
     health,
     metrics,
     projects,
+    reference,
     requestlog,
     scheduler,
     tokens,
@@ -77,6 +79,8 @@ def create_app(
     app.register_blueprint(v1.blueprint(builds, policy, kept, people.projects, keepalive))
     if exposition is not None:
         app.register_blueprint(metrics.blueprint(exposition, everybody=metrics_public))
+    app.register_blueprint(agents.blueprint(builds))
+    app.register_blueprint(reference.blueprint(version))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
     return app

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
-from flask import Blueprint, Flask, Response, g, jsonify, request
+from flask import Blueprint, Flask, Response, g, request
 
 from api import auth, params
+from api.described import Answer, Parameter, describes
+from builder_framework import answers
 from builder_framework.audit import LOGIN_FAILED, Audit, Entry, Query
 from builder_framework.codec import timestamp
 from builder_framework.domain.access import Action
@@ -18,11 +19,21 @@ from builder_framework.domain.access import Action
 ACTIONS = {
     "v1.submit": "build.submit",
     "v1.cancel": "build.cancel",
+    "v1.ask_again": "build.rebuild",
     "v1.redeliver": "webhook.redeliver",
     "people.create": "token.create",
     "people.revoke": "token.revoke",
     "scheduler.change": "scheduler.change",
 }
+
+_PAGE = Answer(200, answers.AuditPage)
+_PARAMETERS = (
+    Parameter("user", {"type": "string"}, "what this user did"),
+    Parameter("action", {"type": "string"}, "for example `build.cancel`"),
+    Parameter("subject", {"type": "string"}, "what was about this build, project or token"),
+    params.limit(params.DEFAULT_PAGE, params.MAX_PAGE),
+    Parameter("before", {"type": "integer", "minimum": 1, "maximum": 2**62}, "`next` of a page"),
+)
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _MINUTE = 60.0
@@ -86,6 +97,7 @@ def blueprint(audit: Audit) -> Blueprint:
 
     @made.get("")
     @auth.needs(Action.OPERATE)
+    @describes("listAudit", _PAGE, parameters=_PARAMETERS)
     def listing() -> Response:
         """Entries, the newest first."""
         query = params.Params(request.args, ("user", "action", "subject", "limit", "before"))
@@ -99,7 +111,7 @@ def blueprint(audit: Audit) -> Blueprint:
         )
         query.done()
         entries, following = audit.page(wanted)
-        return jsonify({"entries": [_shown(entry) for entry in entries], "next": following})
+        return _PAGE.of({"entries": [_shown(entry) for entry in entries], "next": following})
 
     return made
 
@@ -133,7 +145,7 @@ def _entry(action: str, response: Response, is_user: Callable[[str], bool]) -> E
     )
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
+def _shown(entry: Entry) -> answers.AuditEntry:
     return {
         "at": timestamp(entry.at),
         "user": entry.user,

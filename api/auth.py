@@ -183,6 +183,7 @@ _WORDS = {
     Action.MEASURE: "see figures of all builds",
     Action.SUBMIT: "submit builds",
     Action.CHANGE: "change a build",
+    Action.WATCH: "see the agents",
     Action.OPERATE: "operate the framework",
     Action.MANAGE: "manage the project",
     Action.ADMINISTER: "manage projects",

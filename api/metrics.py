@@ -8,6 +8,7 @@ from typing import Protocol
 from flask import Blueprint, Flask, Response, g, request
 
 from api.auth import needs, public
+from api.described import outside
 from builder_framework.domain.access import Action
 from builder_framework.instruments import Instruments
 
@@ -31,6 +32,7 @@ def blueprint(exposition: Exposition, *, everybody: bool) -> Blueprint:
 
     @metrics.get("/metrics")
     @(public if everybody else needs(Action.MEASURE))
+    @outside
     def show() -> Response:
         """Prometheus' text format, or OpenMetrics for who asks for it."""
         body, content_type = exposition.text(request.headers.get("Accept"))

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from werkzeug.datastructures import MultiDict
 
+from api.described import Parameter
 from api.schemas import suggestion
 from builder_framework import validate
 from builder_framework.domain.states import State
@@ -26,6 +27,36 @@ _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _ANY_GIT = ("https", "ssh", "http", "file")
 
 T = TypeVar("T")
+
+
+def limit(default: int, most: int, what: str = "how many at most") -> Parameter:
+    """What the document says of `limit`."""
+    return Parameter("limit", _number(1, most, default), what)
+
+
+def _number(least: int, most: int, default: int) -> dict[str, object]:
+    return {"type": "integer", "minimum": least, "maximum": most, "default": default}
+
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
+_STATES = {"type": "string", "enum": [state.value for state in State]}
+
+FILTERS = (
+    Parameter("state", {"type": "array", "items": _STATES}, "these states; may be repeated"),
+    Parameter("image", _TEXT, "this image, exactly", example="registry.example.org/app:1"),
+    Parameter("git_url", _TEXT, "of this repository", example="https://git.example.org/app.git"),
+    Parameter("owner", _TEXT, "of this user", example="ann"),
+    Parameter("project", _TEXT, "of this project", example="shop"),
+    Parameter("label", {**_TEXT, "pattern": ":"}, "`key:value`", example="team:web"),
+    limit(DEFAULT_PAGE, MAX_PAGE),
+    Parameter("cursor", _TEXT, "from `next` of the page before"),
+)
+"""Of `GET /api/v1/builds`; see `list_query`."""
+
+ATTEND = Parameter(
+    "attend", {"type": "string", "enum": ["true", "false"]}, "keep an attended build going"
+)
+OFFSET = Parameter("offset", _number(0, MAX_OFFSET, 0), "bytes of the log before the first")
 
 
 class Params:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 
 from api import auth, bodies
+from api.described import NO_FIELDS, Answer, describes
+from builder_framework import answers
 from builder_framework.codec import timestamp
 from builder_framework.domain.access import Action
 from builder_framework.domain.scheduling import Mode, Scheduling
 from builder_framework.errors import NotFoundError
 from builder_framework.ports import Scheduler
+
+_NOW = Answer(200, answers.Scheduling)
 
 VERBS = {"pause": Mode.PAUSED, "resume": Mode.RUNNING, "drain": Mode.DRAINING}
 
@@ -22,23 +24,25 @@ def blueprint(switch: Scheduler) -> Blueprint:
 
     @made.get("")
     @auth.needs(Action.MEASURE)
+    @describes("getScheduler", _NOW)
     def show() -> Response:
         """Whether builds are started, and how many run."""
-        return jsonify(_shown(switch.look(), switch.on_agents()))
+        return _NOW.of(_shown(switch.look(), switch.on_agents()))
 
     @made.post("/<verb>")
     @auth.needs(Action.OPERATE)
+    @describes("changeScheduler", _NOW, content=NO_FIELDS)
     def change(verb: str) -> Response:
         """`pause`, `resume` or `drain`, stored before the answer; again it changes nothing."""
         if verb not in VERBS:
             raise NotFoundError(f"there is no such verb: {', '.join(VERBS)}")
         bodies.no_fields()
-        return jsonify(_shown(switch.turn(VERBS[verb], auth.owner()), switch.on_agents()))
+        return _NOW.of(_shown(switch.turn(VERBS[verb], auth.owner()), switch.on_agents()))
 
     return made
 
 
-def _shown(now: Scheduling, on_agents: int) -> dict[str, Any]:
+def _shown(now: Scheduling, on_agents: int) -> answers.Scheduling:
     return {
         "state": now.state(on_agents),
         "by": now.by,

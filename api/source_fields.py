@@ -7,6 +7,7 @@ from typing import Annotated
 
 from annotated_types import Len
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from api.fields import (
     MAX_LOGINS,
@@ -193,7 +194,7 @@ class SourceBody(Body):
     git: GitBody | None = None
     tarball: TarballBody | None = None
     inline: InlineBody | None = None
-    upload: UploadBody | None = None
+    upload: Annotated[UploadBody | None, SkipJsonSchema()] = None
 
     @field_validator("upload")
     @classmethod

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from api import errors, logtext, render
+from builder_framework import answers
 from builder_framework.errors import BuilderError, NotFoundError, StoreUnavailableError
 from builder_framework.ports import Builds
 from builder_framework.redact import Redactor
@@ -23,7 +23,7 @@ RETRY_MILLISECONDS = 2000
 """How long a browser's EventSource waits before it reconnects."""
 
 
-def event(name: str, data: Mapping[str, Any], event_id: int | None = None) -> bytes:
+def event(name: str, data: Mapping[str, object], event_id: int | None = None) -> bytes:
     """One event. The data is one line of JSON, which keeps CR and LF of a log exact."""
     identity = "" if event_id is None else f"id: {event_id}\n"
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
@@ -50,7 +50,7 @@ def stream(
     keepalive = min(keepalive, ATTEND_SECONDS) if attends else keepalive
     try:
         with builds.watch(build_id) as watch:
-            told: Mapping[str, Any] | None = None
+            told: answers.StateEvent | None = None
             while True:
                 view = builds.get(build_id)
                 redactor = view.build.request.redactor()
@@ -67,7 +67,8 @@ def stream(
                     if piece.end == offset:
                         break
                     offset = piece.end
-                    yield event("log", {"text": piece.text}, offset)
+                    said: answers.LogEvent = {"text": piece.text}
+                    yield event("log", said, offset)
                 if view.log_complete and offset >= view.log_size:
                     yield event("end", render.end_event(view.build))
                     return
@@ -84,4 +85,5 @@ def stream(
 
 
 def _error(code: str, detail: str) -> bytes:
-    return event("problem", {"code": code, "detail": detail})
+    problem: answers.ProblemEvent = {"code": code, "detail": detail}
+    return event("problem", problem)

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
+from builder_framework import answers
 from builder_framework.cli import exits, output
-from builder_framework.cli.client import Client, quoted
 from builder_framework.cli.options import server_options
+from builder_framework.client import Client
 
 _POLL = 2.0
 
 
-def _turn(client: Client, verb: str, *, as_json: bool) -> dict[str, Any]:
-    now = client.post(f"scheduler/{verb}")
+def _turn(client: Client, verb: str, *, as_json: bool) -> answers.Scheduling:
+    now = client.turn_scheduler(verb)
     if as_json:
         output.show_json(now)
     else:
@@ -23,7 +24,7 @@ def _turn(client: Client, verb: str, *, as_json: bool) -> dict[str, Any]:
     return now
 
 
-def _sentence(now: dict[str, Any]) -> str:
+def _sentence(now: answers.Scheduling) -> str:
     return f"{now['state']}; {now['on_agents']} builds are on agents"
 
 
@@ -60,7 +61,7 @@ def drain(client: Client, waits: bool, timeout: float | None, as_json: bool) -> 
             output.note(f"not drained in time: {_sentence(now)}")
             raise click.exceptions.Exit(exits.REFUSED)
         time.sleep(_POLL)
-        now = client.fetch("scheduler")
+        now = client.scheduler()
         if now["on_agents"] != told:
             told = now["on_agents"]
             output.note(_sentence(now))
@@ -88,19 +89,11 @@ def audit(
 ) -> None:
     """Print who did what and from where, the newest first."""
     wanted = {"user": user, "action": action, "subject": subject}
-    given = "&".join(f"{name}={quoted(value)}" for name, value in wanted.items() if value)
-    found: list[dict[str, Any]] = []
-    before = ""
-    while len(found) < limit:
-        size = min(200, limit - len(found))
-        page = client.fetch(f"audit?limit={size}&{given}{before}")
-        found += page["entries"]
-        if page["next"] is None:
-            break
-        before = f"&before={page['next']}"
+    found = list(client.audit(wanted, limit))
     if as_json:
         output.show_json(found)
         return
     names = ("at", "user", "action", "subject", "status", "address", "request_id")
     head = tuple(name.upper().replace("_", " ") for name in names)
-    output.table(head, [tuple(str(each[name] or "-") for name in names) for each in found])
+    rows: list[dict[str, Any]] = [dict(each) for each in found]
+    output.table(head, [tuple(str(each[name] or "-") for name in names) for each in rows])

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from builder_framework.cli import options
-from builder_framework.cli.client import Json
+from builder_framework.cli.output import Json
 
 
 def secret(text: str) -> tuple[str, str]:

@@ -28,9 +28,9 @@ class Action(str, enum.Enum):
     """What a request does.
 
     OWN: to the caller's own things, as everybody may. SEE: builds with their logs. MEASURE: figures
-    over all builds. SUBMIT: a new build. CHANGE: a build that is there. OPERATE: the framework
-    itself. MANAGE: a project's members and credentials. ADMINISTER: what projects there are, and
-    what they may.
+    over all builds. SUBMIT: a new build. CHANGE: a build that is there. WATCH: see what is nobody's
+    own, such as agents. OPERATE: the framework itself. MANAGE: a project's members and credentials.
+    ADMINISTER: what projects there are, and what they may.
     """
 
     OWN = "own"
@@ -38,6 +38,7 @@ class Action(str, enum.Enum):
     MEASURE = "measure"
     SUBMIT = "submit"
     CHANGE = "change"
+    WATCH = "watch"
     OPERATE = "operate"
     MANAGE = "manage"
     ADMINISTER = "administer"
@@ -124,13 +125,14 @@ def decide(actor: Actor, action: Action, subject: Subject | None = None) -> Verd
     return _allowed(role.covers(least))
 
 
-_EVERYWHERE = frozenset({Action.MEASURE, Action.OPERATE, Action.ADMINISTER})
+_EVERYWHERE = frozenset({Action.MEASURE, Action.WATCH, Action.OPERATE, Action.ADMINISTER})
 
 _LEAST = {
     Action.MEASURE: Role.VIEWER,
     Action.SEE: Role.VIEWER,
     Action.SUBMIT: Role.BUILDER,
     Action.CHANGE: Role.BUILDER,
+    Action.WATCH: Role.VIEWER,
     Action.OPERATE: Role.OPERATOR,
     Action.MANAGE: Role.ADMIN,
     Action.ADMINISTER: Role.ADMIN,

@@ -38,7 +38,8 @@ from builder_framework.validate import image_reference
 # Mesos ids (which refuse `/`, `\`, control characters, `.` and `..`: common/validation.cpp).
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LENGTH = 16
-_BUILD_ID = re.compile(rf"[{_ID_ALPHABET}]{{{_ID_LENGTH}}}")
+BUILD_ID_PATTERN = f"[{_ID_ALPHABET}]{{{_ID_LENGTH}}}"
+_BUILD_ID = re.compile(BUILD_ID_PATTERN)
 _TASK_ID = re.compile(rf"(?P<build>{_BUILD_ID.pattern})\.(?P<attempt>[1-9][0-9]{{0,5}})")
 
 

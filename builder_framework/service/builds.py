@@ -15,11 +15,13 @@ from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import BuilderError, StoreUnavailableError
 from builder_framework.instruments import Instruments
 from builder_framework.ports import (
+    AgentsView,
     BuildView,
     DeliveryView,
     Idempotency,
     ListQuery,
     Page,
+    QueuePage,
     Readiness,
     Watch,
 )
@@ -27,6 +29,7 @@ from builder_framework.service.collect import LogCollector, ResultFetcher
 from builder_framework.service.core import Hooks, Loop
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.hot import queue_page
 from builder_framework.service.inbox import InboxReader
 from builder_framework.service.inputs import Attended, Cancel, Happened, Reply, Submit
 from builder_framework.service.logs import Bell, Logs
@@ -71,6 +74,7 @@ class BuildService:
         self._parts = parts
         self._policy = policy
         self._clock = clock
+        self._slots = policy.slots_per_agent
         self._bell = Bell()
         self._collector = LogCollector(
             parts.sandboxes,
@@ -162,6 +166,13 @@ class BuildService:
     def list(self, query: ListQuery) -> Page:
         builds, cursor = self._parts.store.list(query)
         return Page(tuple(map(self._view, builds)), cursor)
+
+    def queue(self, limit: int, visible: tuple[str, ...] | None = None) -> QueuePage:
+        return queue_page(self._loop.active.queue(), limit, visible, self._view)
+
+    def agents(self) -> AgentsView:
+        message = None if self._loop.subscribed else "not connected to a Mesos master"
+        return AgentsView(self._loop.agents(), self._slots, message)
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         reply = Reply()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,10 +11,12 @@ from builder_framework import cluster as cl
 from builder_framework import failpoints
 from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Build, Placement, Resources
+from builder_framework.domain.model import Attempt, Build, Placement, Resources
 from builder_framework.domain.scheduling import Scheduling
 from builder_framework.domain.states import State
 from builder_framework.instruments import Instruments
+from builder_framework.ports import AgentView
+from builder_framework.service.agents import Agents
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard, to_match
 from builder_framework.service.dispatch import Dispatcher
@@ -104,12 +106,25 @@ class OfferDesk:
         self._planned: dict[str, _Plan] = {}
         self.warmth = Warmth()
         self.executors = Executors(policy.executor_idle)
+        self._agents = Agents()
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
         self._instruments.offers_seen.inc(len(received))
         self._offers.update({offer.id: offer for offer in received})
         self._heard_at = now
+        self._agents.offered(received, now)
+
+    def agents(self, running: Iterable[Build], now: float) -> tuple[AgentView, ...]:
+        """What is known of agents; for any thread. `running`: builds that have a task."""
+        policy, record = self._policy.avoid, self._failed_on
+        until = {each: avoid.avoided_until(record, each, now, policy) for each in record}
+        return self._agents.views(
+            running,
+            self.executors.views(now),
+            self.warmth.by_place(),
+            {each: at for each, at in until.items() if at is not None},
+        )
 
     def renew(self) -> None:
         """A subscription began or ended: all offers are void, what agents lacked says nothing.
@@ -146,6 +161,7 @@ class OfferDesk:
         )
         self._offers.clear()
         self._matches = result.matches
+        self._agents.answered(result)
         failpoints.reach("T4.after", when=bool(result.matches))
         for found in result.matches:
             executor_id = self._executor_for(found, batch)
@@ -225,7 +241,7 @@ class OfferDesk:
             ended = build.current
             if ended is not None and build.stop is not None and build.stop.kills > 1:
                 self.executors.close(ended.placement.executor_id)  # it does not answer
-            if ended is None or ended.live or (before is not None and before.current == ended):
+            if ended is None or ended.live or _had_ended(before, ended):
                 continue
             self.warmth.learn(build)
             self.executors.ended(ended, batch.now)
@@ -234,7 +250,9 @@ class OfferDesk:
                 self.wish()
             if build.state is State.SUCCEEDED:
                 self._failed_on = avoid.forgive(self._failed_on, ended.placement.agent_id)
+                self._agents.succeeded(ended.placement.agent_id)
             else:
+                self._agents.failed(build, batch.now)
                 self._failed_on = avoid.note(self._failed_on, ended, batch.now, self._policy.avoid)
 
     def give_back(self) -> None:
@@ -311,6 +329,12 @@ def _why(
         return "idle"
     told = (refusals.get(build.build_id, {}).get(agent.first.agent_id) for build in waiting)
     return next((why.partition(":")[0] for why in told if why is not None), "not_needed")
+
+
+def _had_ended(before: Build | None, attempt: Attempt) -> bool:
+    """Whether it was over before: it changes once more when its log is complete."""
+    known = None if before is None else before.current
+    return known is not None and known.number == attempt.number and not known.live
 
 
 def _waits(batch: Batch) -> bool:

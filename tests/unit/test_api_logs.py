@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from requests.auth import HTTPBasicAuth
 
 from api import create_app, logtext, sse
-from builder_framework.cli.sse import ServerEvent, parse_events
+from builder_framework.client.sse import ServerEvent, parse_events
 from builder_framework.domain import events as ev
 from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
