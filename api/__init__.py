@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import auth, errors, health, projects, tokens, uploads, v1
+from api import agents, auth, errors, health, projects, tokens, uploads, v1
 from builder_framework import __version__
 from builder_framework.people import People
 from builder_framework.ports import Builds, RequestPolicy, Uploads
@@ -46,6 +46,7 @@ def create_app(
     if people.projects is not None:
         app.register_blueprint(projects.blueprint(people.projects))
     app.register_blueprint(v1.blueprint(builds, policy, kept, people.projects, keepalive))
+    app.register_blueprint(agents.blueprint(builds))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
     return app

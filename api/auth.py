@@ -178,6 +178,7 @@ _WORDS = {
     Action.SEE: "see builds",
     Action.SUBMIT: "submit builds",
     Action.CHANGE: "change a build",
+    Action.WATCH: "see the agents",
     Action.OPERATE: "operate the framework",
     Action.MANAGE: "manage the project",
     Action.ADMINISTER: "manage projects",

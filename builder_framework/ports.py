@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Protocol
@@ -14,7 +14,7 @@ from typing import IO, Protocol
 from builder_framework.domain.delivery import Delivery, Try
 from builder_framework.domain.model import Build, BuildRequest, Resources
 from builder_framework.domain.states import State
-from builder_framework.protocol import EngineMode
+from builder_framework.protocol import EngineMode, Reason
 from builder_framework.recipe import UploadSource
 
 
@@ -140,6 +140,93 @@ class Page:
 
 
 @dataclass(frozen=True)
+class QueuePage:
+    """The first builds that wait, in the order in which they are placed; `total`: how many do."""
+
+    builds: tuple[BuildView, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class BuildRefusal:
+    """Why an agent was not used: a reason and the number of builds it holds for."""
+
+    reason: str
+    builds: int
+
+
+@dataclass(frozen=True)
+class LastOffer:
+    """What an agent had to give when it was last offered, and what became of that.
+
+    `attributes`: name to text. `unavailable_from`: start of a maintenance window, in seconds since
+    the epoch. `used`: whether a build was placed; if not, `refusals` say why, or nothing waited.
+    """
+
+    at: float
+    resources: Resources
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    unavailable_from: float | None = None
+    used: bool = False
+    refusals: tuple[BuildRefusal, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExecutorView:
+    """An executor that is there. `running`: ids of builds; `idle_since` counts without any.
+
+    `served`: how many builds it was given by this process. `open`: whether it takes further ones.
+    """
+
+    id: str
+    running: tuple[str, ...]
+    idle_since: float | None
+    served: int
+    open: bool
+
+
+@dataclass(frozen=True)
+class AgentFailure:
+    """An attempt that failed and speaks against its agent."""
+
+    at: float
+    build_id: str
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """An agent as the framework knows it.
+
+    `builds`: those whose newest attempt is there. `offer`: None when there was none since this
+    process leads. `warm`: the number of sources whose caches are warmest there. `failures`: the
+    last ones since a build succeeded there; enough of them within some time, and it is avoided
+    (`avoided_until`).
+    """
+
+    id: str
+    hostname: str
+    url: str
+    builds: tuple[Build, ...] = ()
+    offer: LastOffer | None = None
+    executors: tuple[ExecutorView, ...] = ()
+    warm: int = 0
+    failures: tuple[AgentFailure, ...] = ()
+    avoided_until: float | None = None
+
+
+@dataclass(frozen=True)
+class AgentsView:
+    """All agents that are known, by hostname. `slots`: builds that each may have at once; None
+    when this process cannot know. `message`: what speaks against this being all, for people.
+    """
+
+    agents: tuple[AgentView, ...]
+    slots: int | None
+    message: str | None = None
+
+
+@dataclass(frozen=True)
 class Readiness:
     """Whether the framework can do its work; `checks` names each part's state for people."""
 
@@ -198,6 +285,16 @@ class Builds(Protocol):
 
     def list(self, query: ListQuery) -> Page:
         """Raises InvalidInputError for a cursor that this store did not make."""
+        ...
+
+    def queue(self, limit: int, visible: tuple[str, ...] | None = None) -> QueuePage:
+        """The first `limit` builds that wait, and why. `visible`: see `ListQuery`; positions
+        count all builds.
+        """
+        ...
+
+    def agents(self) -> AgentsView:
+        """The agents, as whoever answers knows them."""
         ...
 
     def cancel(self, build_id: str, by: str) -> BuildView:

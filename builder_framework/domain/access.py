@@ -28,14 +28,16 @@ class Action(str, enum.Enum):
     """What a request does.
 
     OWN: to the caller's own things, as everybody may. SEE: builds with their logs. SUBMIT: a new
-    build. CHANGE: a build that is there. OPERATE: the framework itself. MANAGE: a project's members
-    and credentials. ADMINISTER: what projects there are, and what they may.
+    build. CHANGE: a build that is there. WATCH: see what is nobody's own, such as agents. OPERATE:
+    the framework itself. MANAGE: a project's members and credentials. ADMINISTER: what projects
+    there are, and what they may.
     """
 
     OWN = "own"
     SEE = "see"
     SUBMIT = "submit"
     CHANGE = "change"
+    WATCH = "watch"
     OPERATE = "operate"
     MANAGE = "manage"
     ADMINISTER = "administer"
@@ -109,7 +111,7 @@ def decide(actor: Actor, action: Action, subject: Subject | None = None) -> Verd
     """Whether `actor` may do it; without a subject, whether there may be one with which it may."""
     if action is Action.OWN:
         return Verdict.ALLOWED
-    if action in (Action.OPERATE, Action.ADMINISTER):
+    if action in (Action.WATCH, Action.OPERATE, Action.ADMINISTER):
         return _allowed(actor.role.covers(_LEAST[action]))
     if subject is None:
         return _allowed(actor.anywhere.covers(_LEAST[action]))
@@ -126,6 +128,7 @@ _LEAST = {
     Action.SEE: Role.VIEWER,
     Action.SUBMIT: Role.BUILDER,
     Action.CHANGE: Role.BUILDER,
+    Action.WATCH: Role.VIEWER,
     Action.OPERATE: Role.OPERATOR,
     Action.MANAGE: Role.ADMIN,
     Action.ADMINISTER: Role.ADMIN,

@@ -14,11 +14,13 @@ from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import BuilderError, StoreUnavailableError
 from builder_framework.ports import (
+    AgentsView,
     BuildView,
     DeliveryView,
     Idempotency,
     ListQuery,
     Page,
+    QueuePage,
     Readiness,
     Watch,
 )
@@ -26,6 +28,7 @@ from builder_framework.service.collect import LogCollector, ResultFetcher
 from builder_framework.service.core import Hooks, Loop
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
+from builder_framework.service.hot import queue_page
 from builder_framework.service.inbox import InboxReader
 from builder_framework.service.inputs import Cancel, Happened, Reply, Submit
 from builder_framework.service.logs import Bell, Logs
@@ -57,6 +60,7 @@ class BuildService:
     def __init__(self, parts: Parts, policy: LoopPolicy, clock: Callable[[], float]) -> None:
         self._parts = parts
         self._clock = clock
+        self._slots = policy.slots_per_agent
         self._bell = Bell()
         self._collector = LogCollector(
             parts.sandboxes, parts.logs, self._bell, self._build, self._apply
@@ -136,6 +140,13 @@ class BuildService:
     def list(self, query: ListQuery) -> Page:
         builds, cursor = self._parts.store.list(query)
         return Page(tuple(map(self._view, builds)), cursor)
+
+    def queue(self, limit: int, visible: tuple[str, ...] | None = None) -> QueuePage:
+        return queue_page(self._loop.active.queue(), limit, visible, self._view)
+
+    def agents(self) -> AgentsView:
+        message = None if self._loop.subscribed else "not connected to a Mesos master"
+        return AgentsView(self._loop.agents(), self._slots, message)
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         reply = Reply()

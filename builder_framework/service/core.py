@@ -35,6 +35,7 @@ from builder_framework.errors import (
 )
 from builder_framework.mesos import status
 from builder_framework.mesos.reconcile import Reconciliation
+from builder_framework.ports import AgentView
 from builder_framework.protocol import decode_lease_request
 from builder_framework.service.acceptance import Acceptance
 from builder_framework.service.batch import Batch
@@ -128,6 +129,10 @@ class Loop:
     def post(self, item: Input) -> None:
         """Hand in an input; never blocks."""
         self._inbox.put(item)
+
+    def agents(self) -> tuple[AgentView, ...]:
+        """What is known of agents."""
+        return self._desk.agents(list(self.active.on_agent().values()), self._clock())
 
     # -- the loop ------------------------------------------------------------------------------
 

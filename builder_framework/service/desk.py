@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,6 +13,8 @@ from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, Placement, Resources
 from builder_framework.domain.states import State
+from builder_framework.ports import AgentView
+from builder_framework.service.agents import Agents
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard, to_match
 from builder_framework.service.dispatch import Dispatcher
@@ -98,11 +100,24 @@ class OfferDesk:
         self._planned: dict[str, _Plan] = {}
         self.warmth = Warmth()
         self.executors = Executors(policy.executor_idle)
+        self._agents = Agents()
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
         self._offers.update({offer.id: offer for offer in received})
         self._heard_at = now
+        self._agents.offered(received, now)
+
+    def agents(self, running: Iterable[Build], now: float) -> tuple[AgentView, ...]:
+        """What is known of agents; for any thread. `running`: builds that have a task."""
+        policy, record = self._policy.avoid, self._failed_on
+        until = {each: avoid.avoided_until(record, each, now, policy) for each in record}
+        return self._agents.views(
+            running,
+            self.executors.views(now),
+            self.warmth.by_place(),
+            {each: at for each, at in until.items() if at is not None},
+        )
 
     def renew(self) -> None:
         """A subscription began or ended: all offers are void, what agents lacked says nothing.
@@ -137,6 +152,7 @@ class OfferDesk:
         )
         self._offers.clear()
         self._matches = result.matches
+        self._agents.answered(result)
         failpoints.reach("T4.after", when=bool(result.matches))
         for found in result.matches:
             executor_id = self._executor_for(found, batch)
@@ -223,7 +239,9 @@ class OfferDesk:
                 self.wish()
             if build.state is State.SUCCEEDED:
                 self._failed_on = avoid.forgive(self._failed_on, ended.placement.agent_id)
+                self._agents.succeeded(ended.placement.agent_id)
             else:
+                self._agents.failed(build, batch.now)
                 self._failed_on = avoid.note(self._failed_on, ended, batch.now, self._policy.avoid)
 
     def give_back(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from builder_framework.domain.model import BuildRequest
 from builder_framework.ports import (
+    AgentsView,
     Builds,
     BuildView,
     DeliveryView,
     Idempotency,
     ListQuery,
     Page,
+    QueuePage,
     Readiness,
     Watch,
 )
@@ -34,6 +36,12 @@ class Door:
 
     def list(self, query: ListQuery) -> Page:
         return self.builds.list(query)
+
+    def queue(self, limit: int, visible: tuple[str, ...] | None = None) -> QueuePage:
+        return self.builds.queue(limit, visible)
+
+    def agents(self) -> AgentsView:
+        return self.builds.agents()
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         return self.builds.cancel(build_id, by)

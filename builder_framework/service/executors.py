@@ -11,8 +11,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from builder_framework.cluster import IDLE_MARGIN
-from builder_framework.domain.model import Attempt, Build
+from builder_framework.domain.model import Attempt, Build, parse_task_id
 from builder_framework.domain.retry import SURROUNDINGS
+from builder_framework.ports import ExecutorView
 from builder_framework.protocol import Reason
 
 UNFIT = SURROUNDINGS | {
@@ -133,6 +134,17 @@ class Executors:
             idle.sort(key=lambda each: each.idle_since)
             ending += idle[: max(0, len(idle) - IDLE_PER_AGENT)]
         return [self._end(each) for each in ending]
+
+    def views(self, now: float) -> dict[str, list[ExecutorView]]:
+        """What people see of them: agent id -> its executors, by their ids."""
+        found: dict[str, list[ExecutorView]] = {}
+        for each in sorted(list(self._by_id.values()), key=lambda each: each.id):
+            running = tuple(sorted(parse_task_id(task_id)[0] for task_id in list(each.running)))
+            since = None if running else each.idle_since
+            takes = self._open.get(each.home) is each and self._lives(each, now)
+            view = ExecutorView(each.id, running, since, each.builds, takes)
+            found.setdefault(each.agent_id, []).append(view)
+        return found
 
     def idle_on(self, agent_id: str) -> int:
         """How many idle ones an agent has."""

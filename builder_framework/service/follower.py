@@ -17,16 +17,19 @@ from builder_framework.domain.notices import Announce
 from builder_framework.domain.states import State
 from builder_framework.errors import BuilderError, ConflictError
 from builder_framework.ports import (
+    AgentsView,
     BuildView,
     DeliveryView,
     Idempotency,
     ListQuery,
     Page,
+    QueuePage,
     Readiness,
     Waiting,
     Watch,
 )
-from builder_framework.service.hot import queue_key
+from builder_framework.service.agents import on_agents
+from builder_framework.service.hot import queue_key, queue_page
 from builder_framework.service.logs import Logs
 from builder_framework.store.base import Store
 
@@ -83,6 +86,22 @@ class Follower:
         builds, cursor = self._store.list(query)
         return Page(tuple(self._views(builds)), cursor)
 
+    def queue(self, limit: int, visible: tuple[str, ...] | None = None) -> QueuePage:
+        waiting = [each for each in self._store.unfinished() if each.state is State.QUEUED]
+        waiting.sort(key=queue_key)
+        numbers = {each.id: number for number, each in enumerate(waiting, start=1)}
+        message = self._why()
+        return queue_page(
+            waiting,
+            limit,
+            visible,
+            lambda each: BuildView(each, Waiting(numbers[each.id], message), self._logs.size(each.id)),
+        )
+
+    def agents(self) -> AgentsView:
+        found = on_agents(self._store.unfinished())
+        return AgentsView(found, None, f"the rest is known to the leader: {self._leader()}")
+
     def cancel(self, build_id: str, by: str) -> BuildView:
         build = self._store.get(build_id)
         if build.terminal:
@@ -120,6 +139,9 @@ class Follower:
             checks["store"] = error.message
         return Readiness(checks["store"] == "writable", checks)
 
+    def _why(self) -> str:
+        return f"why is known to the leader: {self._leader()}"
+
     def _leader(self) -> str:
         try:
             leader = self._store.leader()
@@ -130,7 +152,7 @@ class Follower:
         return f"{leader.holder} leads" + (f" ({leader.url})" if leader.url else "")
 
     def _mark(self, build_id: str) -> object:
-        return self._store.get(build_id).version, self._logs.size(build_id)
+        return self._store.get(build_id).version, self._logs.size(build.id)
 
     def _view(self, build: Build) -> BuildView:
         return self._views([build])[0]
@@ -142,7 +164,7 @@ class Follower:
         if any(build.state is State.QUEUED for build in builds):
             query = ListQuery(states=(State.QUEUED,), limit=_LONGEST_PAGE)
             waits = [each.id for each in sorted(self._store.list(query)[0], key=queue_key)]
-            message = f"why is known to the leader: {self._leader()}"
+            message = self._why()
         positions = {build_id: number for number, build_id in enumerate(waits, start=1)}
         views = []
         for build in builds:

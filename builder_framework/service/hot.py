@@ -7,16 +7,28 @@ it changed, and those on agents are known by name.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build
 from builder_framework.domain.states import ON_AGENT, State
+from builder_framework.ports import BuildView, QueuePage
 
 
 def queue_key(build: Build) -> tuple[int, float, str]:
     """Higher priority first, then who came first."""
     return -build.request.priority, build.created_at, build.id
+
+
+def queue_page(
+    waiting: Sequence[Build],
+    limit: int,
+    visible: tuple[str, ...] | None,
+    view: Callable[[Build], BuildView],
+) -> QueuePage:
+    """See `ports.Builds.queue`. `waiting`: all, in their order."""
+    seen = [each for each in waiting if visible is None or each.request.project in visible]
+    return QueuePage(tuple(map(view, seen[:limit])), len(seen))
 
 
 class HotBuilds(Mapping[str, Build]):

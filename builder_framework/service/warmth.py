@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 
 from builder_framework.domain.model import Build
@@ -45,6 +45,10 @@ class Warmth:
         if build.request.cache is CacheUse.NONE:
             return None
         return self._places.get(_key(build))
+
+    def by_place(self) -> Counter[str]:
+        """URL of an agent -> the number of sources that it is warm for."""
+        return Counter(list(self._places.values()))
 
 
 def _key(build: Build) -> tuple[str, str]:

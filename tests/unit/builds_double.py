@@ -26,16 +26,20 @@ from builder_framework.errors import (
     no_build,
 )
 from builder_framework.ports import (
+    AgentsView,
+    AgentView,
     BuildView,
     DeliveryView,
     Idempotency,
     ListQuery,
     Page,
+    QueuePage,
     Readiness,
     Refusal,
     Waiting,
 )
 from builder_framework.redact import Secret
+from builder_framework.service.hot import queue_page
 
 PLACEMENT = Placement("agent-1", "node-1", "http://10.0.0.1:5051", 0, "executor-1", "framework-1")
 
@@ -86,6 +90,7 @@ class MemoryBuilds:
         self.failure: BaseException | None = None
         self.ready = Readiness(True, {"mesos": "subscribed"})
         self.refusals: tuple[Refusal, ...] = ()
+        self.known_agents: tuple[AgentView, ...] = ()
         self.announcer = Announcer((Secret("https://hooks.example.org/t0ken"),))
         self.sent: dict[str, DeliveryView] = {}
         self.read_at_most: int | None = None
@@ -141,6 +146,16 @@ class MemoryBuilds:
             cursor = base64.urlsafe_b64encode(str(end).encode()).decode()
             page = tuple(self._view(build) for build in found[start:end])
             return Page(page, cursor if end < len(found) else None)
+
+    def queue(self, limit: int, visible: tuple[str, ...] | None = None) -> QueuePage:
+        with self._lock:
+            self._fail()
+            waiting = [each for each in self.builds.values() if each.state is State.QUEUED]
+            return queue_page(waiting, limit, visible, self._view)
+
+    def agents(self) -> AgentsView:
+        self._fail()
+        return AgentsView(self.known_agents, 8)
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         with self._lock:

@@ -50,6 +50,7 @@ def test_each_role_may_do_what_those_before_it_may() -> None:
         (Action.SUBMIT, None, (FORBIDDEN, FORBIDDEN, ALLOWED, ALLOWED, ALLOWED)),
         (Action.CHANGE, MINE, (HIDDEN, FORBIDDEN, ALLOWED, ALLOWED, ALLOWED)),
         (Action.CHANGE, THEIRS, (HIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED, ALLOWED)),
+        (Action.WATCH, None, (FORBIDDEN, ALLOWED, ALLOWED, ALLOWED, ALLOWED)),
         (Action.OPERATE, None, (FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED, ALLOWED)),
         (Action.ADMINISTER, None, (FORBIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED)),
         (Action.MANAGE, SHOP, (HIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED)),
@@ -72,6 +73,7 @@ def test_by_role_everywhere(
         (Action.CHANGE, MINE_THERE, (HIDDEN, FORBIDDEN, ALLOWED, ALLOWED, ALLOWED)),
         (Action.CHANGE, THEIRS_THERE, (HIDDEN, FORBIDDEN, FORBIDDEN, ALLOWED, ALLOWED)),
         # Of the whole framework, only who has it everywhere.
+        (Action.WATCH, None, (FORBIDDEN,) * 5),
         (Action.OPERATE, None, (FORBIDDEN,) * 5),
         (Action.ADMINISTER, None, (FORBIDDEN,) * 5),
         (Action.ADMINISTER, SHOP, (FORBIDDEN,) * 5),

@@ -46,6 +46,8 @@ MATRIX: dict[tuple[str, str], tuple[Role, Role]] = {
     ("GET", f"{PROJECT}/credentials"): (Role.VIEWER, Role.VIEWER),
     ("PUT", f"{PROJECT}/credentials/<name>"): (Role.ADMIN, Role.ADMIN),
     ("DELETE", f"{PROJECT}/credentials/<name>"): (Role.ADMIN, Role.ADMIN),
+    ("GET", "/api/v1/queue"): (Role.VIEWER, Role.VIEWER),
+    ("GET", "/api/v1/agents"): (Role.VIEWER, Role.VIEWER),
     ("POST", "/api/v1/builds"): (Role.BUILDER, Role.BUILDER),
     ("GET", "/api/v1/builds"): (Role.VIEWER, Role.VIEWER),
     ("GET", BUILD): (Role.VIEWER, Role.VIEWER),
