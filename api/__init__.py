@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection
 
 from flask import Flask
 
-from api import agents, auth, errors, health, projects, tokens, uploads, v1
+from api import agents, auth, errors, health, projects, tokens, uploads, v1, web
+from api.sessions import Sessions
 from builder_framework import __version__
 from builder_framework.people import People
 from builder_framework.ports import Builds, RequestPolicy, Uploads
@@ -28,19 +30,23 @@ def create_app(
     keepalive: float = KEEPALIVE_SECONDS,
     max_body: int = MAX_BODY_BYTES,
     allowed_origins: Collection[str] = (),
+    session_key: bytes | None = None,
+    secure: bool = False,
 ) -> Flask:
     """The WSGI application. `kept`: uploaded build contexts; None: there are none.
 
     `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
     `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
-    own; browsers send it, other clients do not.
+    own; browsers send it, other clients do not. `session_key` and `secure`: see `Sessions`;
+    without a key sessions last no longer than this object.
     """
     app = Flask("builder-api", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body
     # Sorted keys would hide the order in which a build's fields make sense.
     app.json.sort_keys = False  # type: ignore[attr-defined]
     errors.install(app)
-    auth.install(app, people, builds, allowed_origins)
+    sessions = Sessions(session_key or secrets.token_bytes(32), people.stamp, secure=secure)
+    gate = auth.install(app, people, builds, sessions, allowed_origins)
     app.register_blueprint(health.blueprint(builds, version))
     app.register_blueprint(tokens.blueprint(people))
     if people.projects is not None:
@@ -49,4 +55,5 @@ def create_app(
     app.register_blueprint(agents.blueprint(builds))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
+    web.install(app, web.Parts(builds, policy, people.projects, gate, sessions))
     return app

@@ -78,6 +78,8 @@ class Application:
                 People(_users(settings), SqlProjects(self._store, sealer), SqlTokens(self._store)),
                 settings.request_policy(),
                 SqlUploads(self._store),
+                session_key=bytes.fromhex(sealer.digest("sessions of the web page")),
+                secure=settings.behind_tls_proxy,
             ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),
