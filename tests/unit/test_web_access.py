@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 import argon2
 import pytest
@@ -284,10 +283,11 @@ def test_errors_are_pages_with_the_apis_words(http: FlaskClient, builds: MemoryB
     assert "dbpassword" not in answer.text
 
 
-def test_what_is_in_no_project_of_his_is_in_no_list(http: FlaskClient, builds: MemoryBuilds) -> None:
-    mine = submitted(builds, "other")
-    builds.set(mine, request=replace(builds.builds[mine].request, project="lab"))
+def test_the_search_does_not_find_what_is_masked(http: FlaskClient, builds: MemoryBuilds) -> None:
+    body = {**BODY, "registry_auth": {"username": "ci", "password": "s3cret-canary"}}
+    request = schemas.parse_build(body, RequestPolicy()).to_request(RequestPolicy())
+    build_id = builds.submit(request, "other")[0].build.id
     log_in(http, "viewer")
-    assert mine in http.get("/ui/").text
-    assert mine in http.get("/ui/?q=app").text
-    assert mine not in http.get("/ui/?q=nothing-of-it").text
+    assert build_id in http.get("/ui/?q=app OTHER").text
+    assert build_id not in http.get("/ui/?q=s3cret-canary").text
+    assert build_id not in http.get("/ui/?q=app nobody").text
