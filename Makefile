@@ -88,6 +88,10 @@ agent-restarts: bootstrap ## kill agents under running builds, N=30 times; SEED=
 failpoints: bootstrap ## kill the framework at each of its fail points, REPEATS times
 	@$(VENV)/python -m tests.chaos.points --repeats "$(REPEATS)" $(ARGS)
 
+api-fuzz: environment ## schemathesis against a framework process, N examples for each call; SEED
+	@BUILDER_FUZZ_EXAMPLES="$(N)" BUILDER_FUZZ_SEED="$(or $(SEED),7)" \
+		$(VENV)/python -m pytest -q tests/fuzz $(ARGS)
+
 chaos: bootstrap ## BUILDS builds while KILLS faults hit everything; SEED replays a run
 	@$(VENV)/python -m tests.chaos $(if $(SEED),--seed "$(SEED)") --builds "$(BUILDS)" --kills "$(KILLS)" $(ARGS)
 

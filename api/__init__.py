@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import agents, auth, errors, health, projects, tokens, uploads, v1, web
+from api import agents, auth, errors, health, projects, reference, tokens, uploads, v1, web
 from api.sessions import Sessions
 from builder_framework import __version__
 from builder_framework.people import People
@@ -53,6 +53,7 @@ def create_app(
         app.register_blueprint(projects.blueprint(people.projects))
     app.register_blueprint(v1.blueprint(builds, policy, kept, people.projects, keepalive))
     app.register_blueprint(agents.blueprint(builds))
+    app.register_blueprint(reference.blueprint(version))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
     web.install(app, web.Parts(builds, policy, people.projects, gate, sessions))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
 
 from api import auth, params, render
-from builder_framework.codec import timestamp
+from api.described import Answer, describes
+from builder_framework import answers
+from builder_framework.codec import time_of, timestamp
 from builder_framework.domain.access import Action
 from builder_framework.domain.model import Build, Resources
 from builder_framework.ports import AgentView, Builds, ExecutorView, LastOffer
@@ -15,7 +15,8 @@ from builder_framework.ports import AgentView, Builds, ExecutorView, LastOffer
 DEFAULT_QUEUE = 50
 MAX_QUEUE = 1000
 
-Json = dict[str, Any]
+_QUEUE = Answer(200, answers.QueuePage)
+_AGENTS = Answer(200, answers.Agents)
 
 
 def blueprint(builds: Builds) -> Blueprint:
@@ -24,21 +25,25 @@ def blueprint(builds: Builds) -> Blueprint:
 
     @made.get("/queue")
     @auth.needs(Action.SEE)
+    @describes("listQueue", _QUEUE, parameters=(params.limit(DEFAULT_QUEUE, MAX_QUEUE),))
     def queue() -> Response:
         """The builds that wait, in the order in which they are placed, with the reasons."""
         query = params.Params(request.args, ("limit",))
         limit = query.number("limit", DEFAULT_QUEUE, 1, MAX_QUEUE)
         query.done()
         page = builds.queue(limit, auth.actor().visible)
-        return jsonify({"builds": [render.build(view) for view in page.builds], "total": page.total})
+        return _QUEUE.of(
+            {"builds": [render.build(view) for view in page.builds], "total": page.total}
+        )
 
     @made.get("/agents")
     @auth.needs(Action.WATCH)
+    @describes("listAgents", _AGENTS, problems=(400,))
     def agents() -> Response:
         """The agents as the framework knows them: offers, builds, executors, failures."""
         params.Params(request.args, ()).done()
         found = builds.agents()
-        return jsonify(
+        return _AGENTS.of(
             {
                 "agents": [agent(view) for view in found.agents],
                 "slots": found.slots,
@@ -49,7 +54,7 @@ def blueprint(builds: Builds) -> Blueprint:
     return made
 
 
-def agent(view: AgentView) -> Json:
+def agent(view: AgentView) -> answers.Agent:
     """One agent."""
     return {
         "id": view.id,
@@ -60,16 +65,16 @@ def agent(view: AgentView) -> Json:
         "executors": [_executor(executor) for executor in view.executors],
         "warm_sources": view.warm,
         "failures": [
-            {"at": timestamp(each.at), "build": each.build_id, "reason": each.reason.value}
+            {"at": time_of(each.at), "build": each.build_id, "reason": each.reason.value}
             for each in view.failures
         ],
         "avoided_until": timestamp(view.avoided_until),
     }
 
 
-def _offer(offer: LastOffer) -> Json:
+def _offer(offer: LastOffer) -> answers.Offer:
     return {
-        "at": timestamp(offer.at),
+        "at": time_of(offer.at),
         "resources": _resources(offer.resources),
         "attributes": dict(offer.attributes),
         "unavailable_from": timestamp(offer.unavailable_from),
@@ -78,7 +83,7 @@ def _offer(offer: LastOffer) -> Json:
     }
 
 
-def _executor(executor: ExecutorView) -> Json:
+def _executor(executor: ExecutorView) -> answers.Executor:
     return {
         "id": executor.id,
         "builds": list(executor.running),
@@ -88,7 +93,7 @@ def _executor(executor: ExecutorView) -> Json:
     }
 
 
-def _build(build: Build) -> Json:
+def _build(build: Build) -> answers.AgentBuild:
     redact = build.request.redactor().text
     current = build.current
     return {
@@ -105,7 +110,7 @@ def _build(build: Build) -> Json:
     }
 
 
-def _resources(resources: Resources) -> Json:
+def _resources(resources: Resources) -> answers.Resources:
     return {
         "cpus": round(resources.cpus, 3),
         "mem": round(resources.mem, 3),

@@ -261,7 +261,7 @@ def _challenge(*, page: bool) -> Response:
 
 def _is_page() -> bool:
     """Whether people look at what is answered, with a browser."""
-    if request.path == "/":
+    if request.path in ("/", "/docs"):
         return "text/html" in request.headers.get("Accept", "")
     return request.path == PAGES or request.path.startswith(f"{PAGES}/")
 

@@ -10,11 +10,11 @@ import logging
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 
 from flask import Flask, Response, g, has_app_context, request
 from werkzeug.exceptions import HTTPException
 
+from builder_framework import answers
 from builder_framework.errors import (
     BuilderError,
     ConflictError,
@@ -82,7 +82,7 @@ def problem(
 ) -> Response:
     """The response for an error: RFC 9457 members, `code`, and `errors` where fields are wrong."""
     redact = request_redactor().text
-    body: dict[str, Any] = {
+    body: answers.Problem = {
         "type": PROBLEM_TYPE + code,
         "title": HTTPStatus(status).phrase,
         "status": status,

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from werkzeug.datastructures import MultiDict
 
+from api.described import Parameter
 from api.schemas import suggestion
 from builder_framework import validate
 from builder_framework.domain.states import State
@@ -26,6 +27,36 @@ _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _ANY_GIT = ("https", "ssh", "http", "file")
 
 T = TypeVar("T")
+
+
+def limit(default: int, most: int, what: str = "how many at most") -> Parameter:
+    """What the document says of `limit`."""
+    return Parameter("limit", _number(1, most, default), what)
+
+
+def _number(least: int, most: int, default: int) -> dict[str, object]:
+    return {"type": "integer", "minimum": least, "maximum": most, "default": default}
+
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT}
+_STATES = {"type": "string", "enum": [state.value for state in State]}
+
+FILTERS = (
+    Parameter("state", {"type": "array", "items": _STATES}, "these states; may be repeated"),
+    Parameter("image", _TEXT, "this image, exactly", example="registry.example.org/app:1"),
+    Parameter("git_url", _TEXT, "of this repository", example="https://git.example.org/app.git"),
+    Parameter("owner", _TEXT, "of this user", example="ann"),
+    Parameter("project", _TEXT, "of this project", example="shop"),
+    Parameter("label", {**_TEXT, "pattern": ":"}, "`key:value`", example="team:web"),
+    limit(DEFAULT_PAGE, MAX_PAGE),
+    Parameter("cursor", _TEXT, "from `next` of the page before"),
+)
+"""Of `GET /api/v1/builds`; see `list_query`."""
+
+ATTEND = Parameter(
+    "attend", {"type": "string", "enum": ["true", "false"]}, "keep an attended build going"
+)
+OFFSET = Parameter("offset", _number(0, MAX_OFFSET, 0), "bytes of the log before the first")
 
 
 class Params:
@@ -141,9 +172,15 @@ def idempotency_key(header: str | None) -> str | None:
     return header
 
 
-def resume_offset(args: MultiDict[str, str], last_event_id: str | None) -> int:
-    """Where a log stream begins: `Last-Event-ID` if the client reconnects, else `?offset=`."""
-    params = Params(args, ("offset",))
+def resume_offset(args: MultiDict[str, str], last_event_id: str | None) -> tuple[int, bool]:
+    """Where a log stream begins: `Last-Event-ID` if the client reconnects, else `?offset=`.
+
+    And whether it attends the build (`?attend=true`).
+    """
+    params = Params(args, ("offset", "attend"))
+    attends = params.text("attend")
+    if attends not in (None, "true", "false"):
+        params.fail("attend", "must be true or false")
     offset = params.number("offset", 0, 0, MAX_OFFSET)
     if last_event_id:
         if _DIGITS.fullmatch(last_event_id) and int(last_event_id) <= MAX_OFFSET:
@@ -151,4 +188,4 @@ def resume_offset(args: MultiDict[str, str], last_event_id: str | None) -> int:
         else:
             params.fail("Last-Event-ID", "is not one that this stream gave")
     params.done()
-    return offset
+    return offset, attends == "true"

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Len
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from api import auth, bodies
+from api.described import Answer, Content, Plain, describes
 from api.fields import Body, KnownHosts, SecretText, fail
 from api.recipe_fields import RegistryBody
 from api.schemas import parse
 from api.source_fields import GitLoginBody
-from builder_framework import codec, users
+from builder_framework import answers, users
 from builder_framework.domain.access import Action, Role
 from builder_framework.domain.projects import Credential, GitCredential, Project, Quota
-from builder_framework.errors import FieldProblem, InvalidInputError, no_project
+from builder_framework.errors import (
+    FieldProblem,
+    InvalidInputError,
+    InvalidValueError,
+    no_project,
+)
 from builder_framework.people import Projects
 from builder_framework.protocol import EngineMode
 from builder_framework.recipe import RegistryLogin
@@ -126,6 +132,16 @@ class CredentialBody(Body):
             return GitCredential(self.git.to_login(), self.git.known_hosts)
         return Secret(self.secret or "")
 
+_LIST = Answer(200, answers.Projects)
+_PROJECT = Answer(200, answers.ProjectWithMembers)
+_CHANGED = Answer(200, answers.Project)
+_MADE = Answer(201, answers.Project)
+_CREDENTIALS = Answer(200, answers.Credentials)
+_DONE = Plain(204, "It is so.")
+_PROJECT_BODY = Content(ProjectBody, {"images": ["registry.example.org/shop"]})
+_MEMBER_BODY = Content(MemberBody, {"role": "builder"})
+_CREDENTIAL_BODY = Content(CredentialBody, {"secret": "…"})
+
 
 def blueprint(projects: Projects) -> Blueprint:
     """All of `/api/v1/projects`."""
@@ -133,34 +149,37 @@ def blueprint(projects: Projects) -> Blueprint:
 
     @made.get("")
     @auth.needs(Action.OWN)
+    @describes("listProjects", _LIST)
     def listing() -> Response:
         """Those that the caller may see."""
         visible = auth.actor().visible
         found = [each for each in projects.all() if visible is None or each.name in visible]
-        return jsonify({"projects": [_shown(each) for each in found]})
+        return _LIST.of({"projects": [_shown(each) for each in found]})
 
     @made.get("/<project>")
     @auth.needs(Action.SEE)
+    @describes("getProject", _PROJECT)
     def show(project: str) -> Response:
+        """A project with its members."""
         found = projects.all().get(project)
         if found is None:
             raise no_project(project)
         members = projects.members(project)
         roles = {user: role.value for user, role in members.items()}
-        return jsonify({**_shown(found), "members": roles})
+        return _PROJECT.of({**_shown(found), "members": roles})
 
     @made.put("/<project>")
     @auth.needs(Action.ADMINISTER)
+    @describes("putProject", _CHANGED, _MADE, content=_PROJECT_BODY)
     def put(project: str) -> Response:
         """201 for a new one, 200 when it was there: it is now as the body says."""
         body = parse(ProjectBody, *bodies.document())
         made_now = projects.put(body.to_project(project))
-        response = jsonify(_shown(body.to_project(project)))
-        response.status_code = 201 if made_now else 200
-        return response
+        return (_MADE if made_now else _CHANGED).of(_shown(body.to_project(project)))
 
     @made.delete("/<project>")
     @auth.needs(Action.ADMINISTER)
+    @describes("removeProject", _DONE, problems=(409,))
     def remove(project: str) -> Response:
         """204; its builds stay in the history."""
         projects.remove(project)
@@ -174,30 +193,44 @@ def blueprint(projects: Projects) -> Blueprint:
 def _add_members(made: Blueprint, projects: Projects) -> None:
     @made.put("/<project>/members/<user>")
     @auth.needs(Action.MANAGE)
+    @describes("putMember", _DONE, content=_MEMBER_BODY)
     def put_member(project: str, user: str) -> Response:
         """204: the user has that role there from now on."""
         body = parse(MemberBody, *bodies.document())
-        projects.put_member(project, users.user_name(user), Role(body.role))
+        projects.put_member(project, _user(user), Role(body.role))
         return Response(status=204)
 
     @made.delete("/<project>/members/<user>")
     @auth.needs(Action.MANAGE)
+    @describes("removeMember", _DONE, problems=(400,))
     def remove_member(project: str, user: str) -> Response:
         """204, whether he was one or not."""
-        projects.put_member(project, users.user_name(user), Role.NONE)
+        projects.put_member(project, _user(user), Role.NONE)
         return Response(status=204)
+
+
+def _user(name: str) -> str:
+    """Raises InvalidInputError."""
+    try:
+        return users.user_name(name)
+    except InvalidValueError as error:
+        raise InvalidInputError([FieldProblem("user", error.message)]) from None
 
 
 def _add_credentials(made: Blueprint, projects: Projects) -> None:
     @made.get("/<project>/credentials")
     @auth.needs(Action.SEE)
+    @describes("listCredentials", _CREDENTIALS)
     def credentials(project: str) -> Response:
         """Their names, and what they are for."""
         found = projects.credentials(project)
-        return jsonify({"credentials": [_described(name, each) for name, each in found.items()]})
+        return _CREDENTIALS.of(
+            {"credentials": [_described(name, each) for name, each in found.items()]}
+        )
 
     @made.put("/<project>/credentials/<name>")
     @auth.needs(Action.MANAGE)
+    @describes("putCredential", _DONE, content=_CREDENTIAL_BODY)
     def put_credential(project: str, name: str) -> Response:
         """204: builds that are accepted from now on have it."""
         if not _NAME.fullmatch(name):
@@ -209,24 +242,48 @@ def _add_credentials(made: Blueprint, projects: Projects) -> None:
 
     @made.delete("/<project>/credentials/<name>")
     @auth.needs(Action.MANAGE)
+    @describes("removeCredential", _DONE)
     def remove_credential(project: str, name: str) -> Response:
+        """204; builds that were accepted keep it."""
         projects.remove_credential(project, name)
         return Response(status=204)
 
 
-def _shown(project: Project) -> dict[str, Any]:
-    found: dict[str, Any] = codec.to_jsonable(project)
-    return found
+def _shown(project: Project) -> answers.Project:
+    return {
+        "name": project.name,
+        "description": project.description,
+        "repositories": list(project.repositories),
+        "images": list(project.images),
+        "quota": _quota(project.quota),
+    }
 
 
-def _described(name: str, credential: Credential) -> dict[str, Any]:
+def _quota(quota: Quota) -> answers.Quota:
+    engines, networks = quota.engines, quota.networks
+    return {
+        "max_waiting": quota.max_waiting,
+        "max_running": quota.max_running,
+        "max_cpus": quota.max_cpus,
+        "max_mem": quota.max_mem,
+        "max_disk": quota.max_disk,
+        "max_timeout": quota.max_timeout,
+        "max_priority": quota.max_priority,
+        "engines": None if engines is None else [engine.value for engine in engines],
+        "networks": None if networks is None else list(networks),
+        "programs": quota.programs,
+    }
+
+
+def _described(name: str, credential: Credential) -> answers.Credential:
     if isinstance(credential, RegistryLogin):
-        shown: dict[str, Any] = {
+        return {
+            "name": name,
+            "kind": "registry",
             "registry": credential.registry,
             "username": credential.auth.username,
             "use": credential.use.value,
         }
-        return {"name": name, "kind": "registry", **shown}
     if isinstance(credential, GitCredential):
         login = credential.login
         return {"name": name, "kind": "git", "host": login.host, "username": login.username}

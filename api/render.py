@@ -1,18 +1,17 @@
-"""A build as the API shows it: JSON-able dicts with every secret masked."""
+"""Builds as the API shows them: the dicts of `answers`, with every secret masked."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 from urllib.parse import quote
 
-from builder_framework import codec
-from builder_framework.codec import timestamp
+from builder_framework import answers
+from builder_framework.codec import time_of, timestamp
 from builder_framework.domain import endpoints
 from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
 from builder_framework.domain.states import State
 from builder_framework.ports import BuildView, DeliveryView, Waiting
-from builder_framework.protocol import FailedStep
+from builder_framework.protocol import FailedStep, Steps
 from builder_framework.recipe import (
     GitSource,
     InlineSource,
@@ -25,11 +24,10 @@ from builder_framework.recipe import (
 )
 from builder_framework.redact import MASK, Redactor, Secret
 
-Json = dict[str, Any]
 Redact = Callable[[str], str]
 
 
-def build(view: BuildView, tail: str | None = None) -> Json:
+def build(view: BuildView, tail: str | None = None) -> answers.Build:
     """Everything about a build. `tail`: the end of its log, where somebody wants to see that.
 
     What people, repositories, agents and executors wrote goes through the redactor; what this
@@ -49,8 +47,8 @@ def build(view: BuildView, tail: str | None = None) -> Json:
         "owner": one.owner,
         "supersedes": list(one.supersedes),
         "joined": one.joined,
-        "created_at": timestamp(one.created_at),
-        "state_since": timestamp(one.state_since),
+        "created_at": time_of(one.created_at),
+        "state_since": time_of(one.state_since),
         "started_at": timestamp(current.running_at if current else None),
         "ended_at": timestamp(one.ended_at),
         "queue": waiting(view.waiting, redact) if one.state is State.QUEUED else None,
@@ -73,7 +71,7 @@ def build(view: BuildView, tail: str | None = None) -> Json:
     }
 
 
-def request(asked: BuildRequest) -> Json:
+def request(asked: BuildRequest) -> answers.Request:
     """The request as a body that `POST /api/v1/builds` would take, secrets as `***`."""
     redactor = asked.redactor()
     redact = redactor.text
@@ -113,13 +111,14 @@ def request(asked: BuildRequest) -> Json:
         "exclusive": asked.exclusive,
         "cache": asked.cache.value,
         "executor_network": _text(asked.executor_network, redact),
+        "attended": asked.attended,
         "project": asked.project,
         "project_secrets": _texts(asked.project_secrets, redact),
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
     }
 
 
-def _recipe(recipe: Recipe, redact: Redact) -> Json:
+def _recipe(recipe: Recipe, redact: Redact) -> answers.Recipe:
     return {
         "context": redact(recipe.context),
         "dockerfile": redact(recipe.dockerfile),
@@ -141,7 +140,7 @@ def _recipe(recipe: Recipe, redact: Redact) -> Json:
     }
 
 
-def _output(output: Output, redact: Redact) -> Json:
+def _output(output: Output, redact: Redact) -> answers.Output:
     return {
         "image_labels": _texts(output.labels, redact),
         "annotations": _texts(output.annotations, redact),
@@ -156,7 +155,7 @@ def _texts(texts: Mapping[str, str], redact: Redact) -> dict[str, str]:
     return {redact(key): redact(value) for key, value in texts.items()}
 
 
-def _source(source: Source, redactor: Redactor) -> Json:
+def _source(source: Source, redactor: Redactor) -> answers.Source:
     match source.given:
         case GitSource() as git:
             return {"git": _git(git, redactor)}
@@ -177,7 +176,7 @@ def _source(source: Source, redactor: Redactor) -> Json:
             return {"inline": {"dockerfile": redactor.text(text)}}
 
 
-def _git(source: GitSource, redactor: Redactor) -> Json:
+def _git(source: GitSource, redactor: Redactor) -> answers.Git:
     redact = redactor.text
     return {
         "url": redactor.git_url(source.url),
@@ -202,7 +201,7 @@ def _git(source: GitSource, redactor: Redactor) -> Json:
     }
 
 
-def delivery(view: DeliveryView) -> Json:
+def delivery(view: DeliveryView) -> answers.Delivery:
     """A webhook and its tries; of its URL only what is surely no secret."""
     one = view.delivery
     path = f"/api/v1/builds/{quote(one.build_id, safe='')}/deliveries/{quote(one.id, safe='')}"
@@ -211,12 +210,12 @@ def delivery(view: DeliveryView) -> Json:
         "event": one.event,
         "url": endpoints.parse(one.url.reveal()).shown,
         "state": one.state.value,
-        "created_at": timestamp(one.created_at),
+        "created_at": time_of(one.created_at),
         "next_at": timestamp(one.next_at),
         "ended_at": timestamp(one.ended_at),
         "tries": [
             {
-                "at": timestamp(made.at),
+                "at": time_of(made.at),
                 "seconds": round(made.seconds, 3),
                 "status": made.status,
                 "error": made.error,
@@ -227,7 +226,7 @@ def delivery(view: DeliveryView) -> Json:
     }
 
 
-def state_event(view: BuildView) -> Json:
+def state_event(view: BuildView) -> answers.StateEvent:
     """What `event: state` of the log stream carries: all that may change before the end."""
     one, queue = view.build, view.waiting
     redact = one.request.redactor().text
@@ -242,7 +241,7 @@ def state_event(view: BuildView) -> Json:
     }
 
 
-def end_event(one: Build) -> Json:
+def end_event(one: Build) -> answers.EndEvent:
     """What `event: end` of the log stream carries: how it ended and what came of it."""
     redact = one.request.redactor().text
     return {
@@ -256,7 +255,7 @@ def end_event(one: Build) -> Json:
     }
 
 
-def waiting(queue: Waiting | None, redact: Redact) -> Json | None:
+def waiting(queue: Waiting | None, redact: Redact) -> answers.Queue | None:
     """Why a build waits; `refusals` counts agents per reason."""
     if queue is None:
         return None
@@ -271,7 +270,7 @@ def waiting(queue: Waiting | None, redact: Redact) -> Json | None:
     }
 
 
-def _attempt(attempt: Attempt, redact: Redact) -> Json:
+def _attempt(attempt: Attempt, redact: Redact) -> answers.Attempt:
     place = attempt.placement
     return {
         "number": attempt.number,
@@ -282,7 +281,7 @@ def _attempt(attempt: Attempt, redact: Redact) -> Json:
             "url": redact(place.agent_url),
         },
         "executor": place.executor_id,
-        "placed_at": timestamp(attempt.placed_at),
+        "placed_at": time_of(attempt.placed_at),
         "running_at": timestamp(attempt.running_at),
         "ended_at": timestamp(attempt.ended_at),
         "reason": attempt.reason.value if attempt.reason else None,
@@ -290,7 +289,7 @@ def _attempt(attempt: Attempt, redact: Redact) -> Json:
     }
 
 
-def _result(result: Result, redact: Redact) -> Json:
+def _result(result: Result, redact: Redact) -> answers.Result:
     return {
         "commit": _text(result.commit, redact),
         "source_digest": result.source_digest,
@@ -300,19 +299,23 @@ def _result(result: Result, redact: Redact) -> Json:
         ],
         "size": result.size,
         "layers": result.layers,
-        "steps": None if result.steps is None else codec.to_jsonable(result.steps),
+        "steps": _steps(result.steps),
         "failed_step": _failed_step(result.failed_step, redact),
         "timings": {redact(name): seconds for name, seconds in result.timings.items()},
     }
 
 
-def _failed_step(step: FailedStep | None, redact: Redact) -> Json | None:
+def _steps(steps: Steps | None) -> answers.Steps | None:
+    return None if steps is None else {"total": steps.total, "cached": steps.cached}
+
+
+def _failed_step(step: FailedStep | None, redact: Redact) -> answers.FailedStep | None:
     if step is None:
         return None
     return {"name": redact(step.name), "line": step.line, "exit_code": step.exit_code}
 
 
-def _registry_auth(auth: RegistryAuth | None, redact: Redact) -> Json | None:
+def _registry_auth(auth: RegistryAuth | None, redact: Redact) -> answers.RegistryAuth | None:
     if auth is None:
         return None
     return {"username": redact(auth.username), "password": MASK}

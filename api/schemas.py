@@ -80,6 +80,10 @@ class ResourcesBody(Body):
         return within(value, 0.0, most.disk, " MiB")
 
 
+MIN_ATTENDED = 30.0
+"""Seconds. Who follows needs as long to notice that the server restarts, and to come back."""
+
+
 def _project(value: str) -> str:
     if not is_project_name(value):
         fail("is no name of a project: lower-case letters, digits and -")
@@ -113,6 +117,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
     exclusive: bool = False
     cache: Literal["shared", "none"] = "shared"
     executor_network: str | None = None
+    attended: Annotated[float, Field(ge=MIN_ATTENDED, le=86400)] | None = None
     project: Annotated[str, AfterValidator(_project)] | None = None
     project_secrets: Annotated[dict[MountId, str], Len(0, MAX_MOUNTS)] = Field(default_factory=dict)
 
@@ -243,6 +248,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             executor_network=self.executor_network,
             project=self.project,
             project_secrets=self.project_secrets,
+            attended=self.attended,
         )
 
     def fingerprint(self, owner: str) -> str:

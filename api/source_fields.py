@@ -20,6 +20,8 @@ from api.fields import (
     fail,
     policy_of,
 )
+from pydantic.json_schema import SkipJsonSchema
+
 from builder_framework import validate, validate_archive
 from builder_framework.domain import dedupe
 from builder_framework.errors import InvalidValueError
@@ -193,7 +195,7 @@ class SourceBody(Body):
     git: GitBody | None = None
     tarball: TarballBody | None = None
     inline: InlineBody | None = None
-    upload: UploadBody | None = None
+    upload: Annotated[UploadBody | None, SkipJsonSchema()] = None
 
     @field_validator("upload")
     @classmethod

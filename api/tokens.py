@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any, Literal
+from typing import Literal
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from pydantic import field_validator
 
 from api import auth, bodies, errors
+from api.described import Answer, Content, Plain, describes
 from api.fields import Body, fail
 from api.schemas import parse
-from builder_framework.codec import timestamp
+from builder_framework import answers
+from builder_framework.codec import time_of, timestamp
 from builder_framework.domain.access import Action, Role
 from builder_framework.errors import NotFoundError
 from builder_framework.people import People, Token, Tokens, TokenWish, is_token_id, new_token
@@ -44,6 +46,12 @@ class TokenBody(Body):
             fail(f"must be more than 0 and at most {MAX_DAYS}; leave it out for no end")
         return value
 
+_WHO = Answer(200, answers.WhoAmI)
+_CREATED = Answer(201, answers.NewToken, {"Location": "path of the token"})
+_TOKENS = Answer(200, answers.Tokens)
+_REVOKED = Plain(204, "It opens nothing any more.")
+_WISH = Content(TokenBody, {"name": "ci", "role": "builder", "expires_in_days": 365})
+
 
 def blueprint(people: People) -> Blueprint:
     """`/api/v1/whoami` and, if there are tokens here, `/api/v1/tokens`."""
@@ -51,11 +59,12 @@ def blueprint(people: People) -> Blueprint:
 
     @made.get("/whoami")
     @auth.needs(Action.OWN)
+    @describes("whoAmI", _WHO)
     def whoami() -> Response:
         """The caller's name and roles."""
         who = auth.actor()
         roles = {name: role.value for name, role in sorted(who.projects.items())}
-        return jsonify({"name": who.name, "role": who.role.value, "projects": roles})
+        return _WHO.of({"name": who.name, "role": who.role.value, "projects": roles})
 
     if people.tokens is not None:
         _add_tokens(made, people.tokens)
@@ -67,6 +76,7 @@ def _add_tokens(made: Blueprint, tokens: Tokens) -> None:
 
     @made.post("/tokens")
     @auth.needs(Action.OWN)
+    @describes("createToken", _CREATED, content=_WISH, problems=(409,))
     def create() -> Response:
         """201 with the token's text, which is told this once."""
         _with_password()
@@ -74,20 +84,21 @@ def _add_tokens(made: Blueprint, tokens: Tokens) -> None:
         token, text = new_token(auth.owner(), _wish(body), time.time())
         _within_reach(token)
         tokens.create(token)
-        response = jsonify({**_shown(token), "token": text.reveal()})
-        response.status_code = 201
+        response = _CREATED.of({**_shown(token), "token": text.reveal()})
         response.headers["Location"] = f"/api/v1/tokens/{token.id}"
         return response
 
     @made.get("/tokens")
     @auth.needs(Action.OWN)
+    @describes("listTokens", _TOKENS)
     def listing() -> Response:
         """The newest first, without what opens anything."""
         found = tokens.list(None if _is_admin() else auth.owner())
-        return jsonify({"tokens": [_shown(token) for token in found]})
+        return _TOKENS.of({"tokens": [_shown(token) for token in found]})
 
     @made.delete("/tokens/<token_id>")
     @auth.needs(Action.OWN)
+    @describes("revokeToken", _REVOKED)
     def revoke(token_id: str) -> Response:
         """204; whoever uses it is out at once."""
         if not is_token_id(token_id):
@@ -125,14 +136,14 @@ def _within_reach(token: Token) -> None:
         )
 
 
-def _shown(token: Token) -> dict[str, Any]:
+def _shown(token: Token) -> answers.Token:
     return {
         "id": token.id,
         "owner": token.owner,
         "name": token.name,
         "role": token.role.value,
         "project": token.project,
-        "created_at": timestamp(token.created_at),
+        "created_at": time_of(token.created_at),
         "expires_at": timestamp(token.expires_at),
         "last_used_at": timestamp(token.last_used_at),
     }

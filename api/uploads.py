@@ -12,6 +12,7 @@ from flask import Blueprint, Response, request
 from werkzeug.datastructures import FileStorage
 
 from api import auth, errors
+from api.described import Plain, describes
 from builder_framework.errors import FieldProblem, InvalidInputError, NotFoundError
 from builder_framework.ports import RequestPolicy, Uploads
 
@@ -21,6 +22,23 @@ CONTEXT_PART = "context"
 
 MAX_REQUEST_BYTES = 256 * 1024
 """Of the part with the request, as of a body without a context."""
+
+SCHEMA = {
+    "type": "object",
+    "required": [REQUEST_PART, CONTEXT_PART],
+    "additionalProperties": False,
+    "properties": {
+        REQUEST_PART: {"type": "string", "description": "the body as JSON, without source"},
+        CONTEXT_PART: {
+            "type": "string",
+            "format": "binary",
+            "description": "a tar archive: plain, gzip, bzip2 or xz",
+        },
+    },
+}
+"""Of a submission that brings its build context."""
+
+_CONTEXT = Plain(200, "The archive.", "application/x-tar")
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _TARS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ")
@@ -131,7 +149,9 @@ def blueprint(uploads: Uploads) -> Blueprint:
 
     @made.get("/<upload_id>")
     @auth.public
+    @describes("fetchUpload", _CONTEXT, problems=(503,))
     def fetch(upload_id: str) -> Response:
+        """The build context of a build, for its executor."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         errors.remember_secrets([token])
         if not _ID.fullmatch(upload_id) or scheme.lower() != "bearer" or not token:

@@ -46,9 +46,12 @@ def to_jsonable(value: Any, seal: Seal = Secret.reveal) -> Any:
 
 
 def timestamp(seconds: float | None) -> str | None:
+    """See `time_of`; of nothing, nothing."""
+    return None if seconds is None else time_of(seconds)
+
+
+def time_of(seconds: float) -> str:
     """RFC 3339 in UTC with milliseconds: `2026-01-02T03:04:05.678Z`."""
-    if seconds is None:
-        return None
     moment = datetime.fromtimestamp(seconds, timezone.utc)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

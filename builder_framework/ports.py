@@ -301,6 +301,10 @@ class Builds(Protocol):
         """Ask a build to end. Raises NotFoundError, ConflictError when it is over already."""
         ...
 
+    def attend(self, build_id: str) -> None:
+        """Somebody follows the build, which ends if nobody does (`BuildRequest.attended`)."""
+        ...
+
     def deliveries(self, build_id: str) -> tuple[DeliveryView, ...]:
         """The webhooks of a build, in order of its events. Raises NotFoundError."""
         ...

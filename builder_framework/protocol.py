@@ -76,6 +76,7 @@ class Reason(str, enum.Enum):
     # Found by the framework.
     CANCELLED = "cancelled"
     SUPERSEDED = "superseded"
+    UNATTENDED = "unattended"
     QUEUE_EXPIRED = "queue_expired"
     OFFER_LOST = "offer_lost"
     LAUNCH_FAILED = "launch_failed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, redirect, send_from_directory
 
 from api import auth
+from api.described import outside
 from api.web import builds, cluster, history, login, pages, reports, show, submit
 from api.web.pages import Parts
 from builder_framework.domain.access import Action
@@ -35,8 +36,13 @@ def install(app: Flask, parts: Parts) -> None:
 
     app.register_blueprint(web)
 
+    for name, view in app.view_functions.items():
+        if name.startswith(f"{web.name}."):
+            outside(view)
+
     @app.get("/")
     @auth.needs(Action.OWN)
+    @outside
     def root() -> Response:
         return pages.to(redirect(f"{auth.PAGES}/", 303))
 

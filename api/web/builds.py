@@ -12,11 +12,12 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, redirect, request
 from werkzeug.datastructures import MultiDict
 
-from api import admission, auth, errors, logtext, params, render
+from api import admission, auth, logtext, params, render
+from api.rebuild import again
 from api.web import pages, search, timeline
 from api.web.pages import Parts
 from builder_framework.domain.access import Action, Subject
-from builder_framework.domain.model import Build, Dedupe, Supersede, is_build_id
+from builder_framework.domain.model import Build, is_build_id
 from builder_framework.domain.states import State
 from builder_framework.errors import FieldProblem, InvalidInputError
 from builder_framework.ports import Builds, ListQuery
@@ -104,9 +105,8 @@ def add(web: Blueprint, parts: Parts) -> None:
     @auth.needs(Action.CHANGE)
     def rebuild(build_id: str) -> Response:
         """The same once more, with the secrets that came with the first."""
-        asked = again(builds.get(build_id).build)
-        errors.remember_secrets(_secrets(asked))
-        admitted = admission.admitted(asked.request, auth.actor(), parts.projects)
+        asked = again(builds.get(build_id).build, parts.policy)
+        admitted = admission.admitted(asked, auth.actor(), parts.projects)
         made, _ = builds.submit(admitted, auth.owner())
         return pages.to(redirect(f"{auth.PAGES}/builds/{made.build.id}", 303))
 
@@ -125,28 +125,6 @@ def filters(
         return replace(params.list_query(told), visible=visible), []
     except InvalidInputError as error:
         return ListQuery(visible=visible), pages.problems_of(error)
-
-
-def again(build: Build) -> Build:
-    """`build` with a request that makes another one, and ends none that was asked for later.
-
-    Raises InvalidInputError when its source is gone.
-    """
-    asked = build.request
-    if asked.source.upload is not None:
-        raise InvalidInputError(
-            [FieldProblem("source", "was an upload, which is not kept: send it again")]
-        )
-    return replace(
-        build, request=replace(asked, dedupe=Dedupe.OFF, supersede=Supersede.NONE)
-    )
-
-
-def _secrets(build: Build) -> Iterator[str]:
-    asked = build.request
-    for secret in (*asked.source.secrets(), *asked.recipe.all_secrets(), *asked.logins().secrets()):
-        if secret is not None:
-            yield secret.reveal()
 
 
 def _found(

@@ -8,26 +8,24 @@ from typing import Any, NoReturn
 import click
 
 from builder_framework import __version__
-from builder_framework.cli import exits, output
-from builder_framework.cli.client import Client
-from builder_framework.cli.follow import Follower
-from builder_framework.cli.options import server_options
+from builder_framework.cli import contexts, exits, output
+from builder_framework.cli.options import build_argument, server_options
 from builder_framework.cli.terminal import one_line
-from builder_framework.errors import (
-    BuilderError,
-    ConfigError,
-    InvalidInputError,
-    InvalidValueError,
-    NotFoundError,
-)
+from builder_framework.client import Client, Follower
+from builder_framework.errors import BuilderError
 
 # Command -> module: loaded when asked for.
 _LAZY = {
+    "agents": "builder_framework.cli.cluster",
+    "completion": "builder_framework.cli.completion",
+    "context": "builder_framework.cli.context_commands",
     "db": "builder_framework.cli.db",
     "project": "builder_framework.cli.projects",
+    "queue": "builder_framework.cli.cluster",
     "submit": "builder_framework.cli.submit",
     "token": "builder_framework.cli.tokens",
     "users": "builder_framework.cli.users",
+    "watch": "builder_framework.cli.watch",
 }
 
 
@@ -48,32 +46,32 @@ class BuilderGroup(click.Group):
             return super().invoke(ctx)
         except BuilderError as error:
             output.show_error(error)
-            raise click.exceptions.Exit(_exit_code(error)) from None
-
-
-def _exit_code(error: BuilderError) -> int:
-    code = getattr(error, "exit_code", None)
-    if isinstance(code, int):
-        return code
-    if isinstance(error, NotFoundError):
-        return exits.REFUSED
-    if isinstance(error, (InvalidInputError, InvalidValueError)) and not isinstance(
-        error, ConfigError
-    ):
-        return exits.USAGE
-    return exits.SERVER
+            raise click.exceptions.Exit(exits.of_error(error)) from None
 
 
 @click.group(cls=BuilderGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Build images on Mesos: from a git URL to a digest in the registry.
 
-    Server and credentials come from BUILDER_URL, BUILDER_USERNAME and BUILDER_PASSWORD, or from
-    --url, --username and --password-file.
+    \b
+    builder submit https://git.example.org/app.git --image registry.example.org/app:1 --follow
+    builder submit . --image registry.example.org/app:try --watch
+    builder list --state FAILED
+    builder logs ID -f
+
+    Server and credentials come from --url, --username and --password-file, or from BUILDER_URL,
+    BUILDER_USERNAME and BUILDER_PASSWORD (or BUILDER_TOKEN), or from the current context
+    (`builder context`).
 
     \b
-    Exit codes: 0 succeeded, 1 build failed, 2 wrong usage or request, 3 build cancelled,
-    4 server or login failed, 5 no such build or not possible now, 130 detached by Ctrl-C.
+    Exit codes:
+      0    done; when following or watching: the build succeeded
+      1    the build failed
+      2    wrong usage, or the server refused fields of the request
+      3    the build was cancelled
+      4    the server cannot be reached, refused the login, or failed
+      5    no such build, or not possible in its state
+      130  detached by Ctrl-C; the build goes on
     """
 
 
@@ -89,7 +87,7 @@ def serve(arguments: tuple[str, ...]) -> None:
 
 @cli.command()
 @server_options
-@click.argument("build_id", metavar="ID")
+@build_argument
 @click.option("-f", "--follow", "following", is_flag=True, help="Go on until the build is over.")
 @click.option("--offset", type=click.IntRange(min=0), default=0, help="Begin at this byte.")
 @click.option("--raw", is_flag=True, help="Terminal escapes as they are: only for logs you trust.")
@@ -143,7 +141,7 @@ def list_builds(
 
 @cli.command()
 @server_options
-@click.argument("build_id", metavar="ID")
+@build_argument
 @click.option("--json", "as_json", is_flag=True, help="As the API gives it.")
 def show(client: Client, build_id: str, as_json: bool) -> None:
     """Show one build: its state, why it waits or failed, attempts, result."""
@@ -156,15 +154,42 @@ def show(client: Client, build_id: str, as_json: bool) -> None:
 
 @cli.command()
 @server_options
-@click.argument("build_id", metavar="ID")
-def cancel(client: Client, build_id: str) -> None:
+@build_argument
+@click.option("--json", "as_json", is_flag=True, help="Print the build as the API gives it.")
+def cancel(client: Client, build_id: str, as_json: bool) -> None:
     """Cancel a build that waits or runs."""
-    output.note(f"{build_id} {client.cancel(build_id)['state']}")
+    build = client.cancel(build_id)
+    if as_json:
+        output.show_json(build)
+    else:
+        output.note(f"{build_id} {build['state']}")
 
 
 @cli.command()
 @server_options
-@click.argument("build_id", metavar="ID")
+@build_argument
+@click.option("--follow", "following", is_flag=True, help="Print the log; exit with the result.")
+@click.option("--json", "as_json", is_flag=True, help="Print the build as the API gives it.")
+def rebuild(client: Client, build_id: str, following: bool, as_json: bool) -> None:
+    """Submit the request of a build once more, with its secrets. Prints the new build's id.
+
+    For builds of one's own, or operators. A directory that was sent is gone: submit it again.
+    """
+    if as_json and following:
+        raise click.UsageError("--json and --follow both want standard output; give one of them")
+    build = client.rebuild(build_id)
+    if as_json:
+        output.show_json(build)
+    elif following:
+        output.note(f"build {build['id']}")
+        follow(client, build["id"], raw=False)
+    else:
+        click.echo(one_line(build["id"]))
+
+
+@cli.command()
+@server_options
+@build_argument
 @click.option("--redeliver", metavar="DELIVERY", help="Send this one again.")
 @click.option("--json", "as_json", is_flag=True, help="As the API gives it.")
 def deliveries(client: Client, build_id: str, redeliver: str | None, as_json: bool) -> None:
@@ -181,19 +206,29 @@ def deliveries(client: Client, build_id: str, redeliver: str | None, as_json: bo
 @cli.command()
 @click.option("--server", is_flag=True, help="Ask the server for its version, too.")
 @click.option("--url", envvar="BUILDER_URL", metavar="URL", help="[env: BUILDER_URL]")
-def version(server: bool, url: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="As an object.")
+def version(server: bool, url: str | None, as_json: bool) -> None:
     """Print the version of this command."""
-    click.echo(f"builder {__version__}")
+    told = {"builder": __version__}
     if server:
+        context = None if url else contexts.load().chosen()
+        url = url or (context.url if context else None)
         if not url:
             raise click.UsageError("missing: the server (--url or BUILDER_URL)")
-        click.echo(f"server {one_line(Client(url).version()['version'])}")
+        told["server"] = Client(url, waits=()).version()["version"]
+    if as_json:
+        output.show_json(told)
+    else:
+        for name, number in told.items():
+            click.echo(f"{name} {one_line(number)}")
 
 
-def follow(client: Client, build_id: str, *, raw: bool, offset: int = 0) -> NoReturn:
+def follow(
+    client: Client, build_id: str, *, raw: bool, offset: int = 0, attend: bool = False
+) -> NoReturn:
     """Print the log until the build is over, then exit with its result."""
     writer = output.LogWriter(raw=raw)
-    follower = Follower(client, build_id, writer.write, output.note, offset)
+    follower = Follower(client, build_id, writer.write, output.note, offset, attend)
     try:
         end = follower.run()
     except KeyboardInterrupt:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from builder_framework.client import ApiError
+from builder_framework.errors import (
+    BuilderError,
+    ConfigError,
+    InvalidInputError,
+    InvalidValueError,
+    NotFoundError,
+)
+
 SUCCEEDED = 0
 """Done; with --follow or -f: the build succeeded."""
 FAILED = 1
@@ -19,3 +28,16 @@ DETACHED = 130
 
 OF_STATE = {"SUCCEEDED": SUCCEEDED, "FAILED": FAILED, "CANCELLED": CANCELLED}
 """Exit code for a final state."""
+
+
+def of_error(error: BuilderError) -> int:
+    """Exit code for a command that ends with `error`."""
+    if isinstance(error, ApiError):
+        if error.status in (400, 413, 415):
+            return USAGE
+        return REFUSED if error.status in (404, 409) else SERVER
+    if isinstance(error, NotFoundError):
+        return REFUSED
+    if isinstance(error, (InvalidInputError, InvalidValueError)):
+        return SERVER if isinstance(error, ConfigError) else USAGE
+    return SERVER

@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from builder_framework.cli.client import Client
+from builder_framework.cli import contexts
+from builder_framework.client import Client
+from builder_framework.errors import BuilderError
 from builder_framework.redact import Secret
 
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
+
+COMPLETED = 30
+"""Builds among whose ids a shell completes."""
 
 
 def duration(text: str) -> float:
@@ -118,13 +124,33 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _client(url: str | None, username: str | None, password_file: str | None) -> Client:
+    if url:
+        return _told(url, username, password_file)
+    context = contexts.load().chosen()
+    if context is None:
+        return _told(None, username, password_file)
+    given = username or password_file or os.environ.get("BUILDER_PASSWORD")
+    if given or os.environ.get("BUILDER_TOKEN"):
+        return _told(context.url, username or context.username, password_file)
+    token, password = context.token(), context.password()
+    if token is not None:
+        return Client(context.url, token=token, waits=())
+    if password is None or context.username is None:
+        raise click.UsageError(
+            "the context has no password: builder context add, BUILDER_PASSWORD or BUILDER_TOKEN"
+        )
+    return Client(context.url, context.username, password, waits=())
+
+
+def _told(url: str | None, username: str | None, password_file: str | None) -> Client:
+    """By flags and environment alone: another server must not get a context's password."""
     token = os.environ.get("BUILDER_TOKEN")
     if url and token and not password_file:
-        return Client(url, token=Secret(token))
+        return Client(url, token=Secret(token), waits=())
     missing = [
         text
         for text, value in (
-            ("the server (--url or BUILDER_URL)", url),
+            ("the server (--url, BUILDER_URL or `builder context add`)", url),
             ("the user (--username or BUILDER_USERNAME)", username),
         )
         if not value
@@ -134,7 +160,37 @@ def _client(url: str | None, username: str | None, password_file: str | None) ->
         missing.append("the password (BUILDER_PASSWORD, --password-file) or BUILDER_TOKEN")
     if missing or not url or not username or not password:
         raise click.UsageError(f"missing: {', '.join(missing)}")
-    return Client(url, username, Secret(password))
+    return Client(url, username, Secret(password), waits=())
+
+
+class BuildId(click.ParamType):
+    """A build's id, which shells complete from the newest builds."""
+
+    name = "id"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """None when there is no server to ask: a shell is no place for errors."""
+        del param
+        given = ctx.params.get
+        try:
+            client = _client(
+                given("url") or os.environ.get("BUILDER_URL"),
+                given("username") or os.environ.get("BUILDER_USERNAME"),
+                given("password_file"),
+            )
+            found = list(client.list(limit=COMPLETED))
+        except (click.ClickException, BuilderError):
+            return []
+        return [
+            CompletionItem(build["id"], help=f"{build['state']} {', '.join(build['images'])}")
+            for build in found
+            if build["id"].startswith(incomplete)
+        ]
+
+
+build_argument = click.argument("build_id", metavar="ID", type=BuildId())
 
 
 def file_text(option: str, file: str) -> str:

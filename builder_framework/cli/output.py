@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from builder_framework.cli.client import ApiError
+from builder_framework import answers
 from builder_framework.cli.options import colour
 from builder_framework.cli.terminal import Neutraliser, one_line
+from builder_framework.client import ApiError
 from builder_framework.errors import BuilderError, InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Json = dict[str, Any]
 
@@ -79,23 +83,29 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     # Imported late: it takes longer than everything else here.
     from rich.console import Console  # noqa: PLC0415
+
+    Console().print(grid(head, rows))
+
+
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Rows in columns, for a terminal."""
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for name in head:
-        grid.add_column(name, overflow="fold", no_wrap=name == "ID")
+        made.add_column(name, overflow="fold", no_wrap=name == "ID")
     for row in rows:
         cells = [one_line(cell) for cell in row]
         # Text, not str: square brackets in a message are not markup.
-        grid.add_row(*(Text(cell, style=_STATE_STYLES.get(cell, "")) for cell in cells))
-    Console().print(grid)
+        made.add_row(*(Text(cell, style=_STATE_STYLES.get(cell, "")) for cell in cells))
+    return made
 
 
-def build_row(build: Json) -> list[str]:
+def build_row(build: answers.Build) -> list[str]:
     """A build in one line of `list`."""
     detail = build["phase"] or build["reason"] or ""
-    if build.get("queue"):
+    if build["queue"]:
         detail = f"position {build['queue']['position']}"
     return [
         build["id"],
@@ -110,7 +120,7 @@ def build_row(build: Json) -> list[str]:
 BUILD_HEAD = ("ID", "STATE", "DETAIL", "CREATED", "OWNER", "IMAGES")
 
 
-def delivery_row(delivery: Json) -> list[str]:
+def delivery_row(delivery: answers.Delivery) -> list[str]:
     """A webhook in one line, with what became of its last try."""
     tries = delivery["tries"]
     return [
@@ -127,7 +137,7 @@ def delivery_row(delivery: Json) -> list[str]:
 DELIVERY_HEAD = ("ID", "EVENT", "STATE", "TRIES", "NEXT", "URL", "ERROR")
 
 
-def show_build(build: Json) -> None:
+def show_build(build: answers.Build) -> None:
     """Everything worth knowing of a build, one `name: value` a line."""
     for name, value in _facts(build):
         if value not in (None, ""):
@@ -137,14 +147,14 @@ def show_build(build: Json) -> None:
             click.echo(f"{styled} {one_line(str(value))}")
 
 
-def _facts(build: Json) -> Iterable[tuple[str, Any]]:
-    git, result = build["source"]["git"], build["result"]
+def _facts(build: answers.Build) -> Iterable[tuple[str, Any]]:
+    result = build["result"]
     yield "id", build["id"]
     yield "state", f"{build['state']} {build['phase'] or ''}"
     yield "reason", build["reason"]
     yield "message", build["message"]
     yield "owner", build["owner"]
-    yield "source", f"{git['url']} {git['ref'] or ''}"
+    yield "source", source_of(build["source"])
     yield "commit", result["commit"]
     for image in build["images"]:
         yield "image", image
@@ -159,8 +169,9 @@ def _facts(build: Json) -> Iterable[tuple[str, Any]]:
         place = "" if step["line"] is None else f" (line {step['line']} of the Dockerfile)"
         yield "failed step", f"{step['name']}{place}"
     yield "timings", ", ".join(f"{name} {value:.1f} s" for name, value in result["timings"].items())
-    for name in ("created", "started", "ended"):
-        yield name, build[f"{name}_at"]
+    yield "created", build["created_at"]
+    yield "started", build["started_at"]
+    yield "ended", build["ended_at"]
     if queue := build["queue"]:
         yield "queue", f"position {queue['position']}; {queue['message']}"
         for refusal in queue["refusals"]:
@@ -172,7 +183,18 @@ def _facts(build: Json) -> Iterable[tuple[str, Any]]:
     yield "log", f"{build['log']['size']} bytes{'' if build['log']['complete'] else ', growing'}"
 
 
-def end_note(build_id: str, end: Json, say: Callable[[str], None] = note) -> None:
+def source_of(source: answers.Source) -> str:
+    """Where it came from, in some words."""
+    if "git" in source:
+        return f"{source['git']['url']} {source['git']['ref'] or ''}"
+    if "tarball" in source:
+        return source["tarball"]["url"]
+    if "upload" in source:
+        return f"{source['upload']['size']} bytes that were uploaded"
+    return "a Dockerfile alone"
+
+
+def end_note(build_id: str, end: answers.EndEvent, say: Callable[[str], None] = note) -> None:
     """How a followed build ended."""
     reason = f" ({end['reason']})" if end.get("reason") else ""
     message = f": {end['message']}" if end.get("message") else ""

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from builder_framework.cli import options, output
-from builder_framework.cli.client import Client, quoted
 from builder_framework.cli.options import server_options
+from builder_framework.client import Client
 
 _ROLES = click.Choice(["viewer", "builder", "operator", "admin"])
 
@@ -24,7 +24,7 @@ def project() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def list_projects(client: Client, as_json: bool) -> None:
     """List the projects that you are in."""
-    found = client.fetch("projects")["projects"]
+    found = client.projects()
     if as_json:
         output.show_json(found)
         return
@@ -37,7 +37,7 @@ def list_projects(client: Client, as_json: bool) -> None:
 @click.argument("name")
 def show(client: Client, name: str) -> None:
     """Print a project with its members, as JSON."""
-    output.show_json(client.fetch(f"projects/{quoted(name)}"))
+    output.show_json(client.project(name))
 
 
 @project.command()
@@ -68,7 +68,7 @@ def put(
     }
     if file is not None:
         body = _document(file)
-    client.put(f"projects/{quoted(name)}", body)
+    client.put_project(name, body)
     output.note(f"project {name} is as you say")
 
 
@@ -77,7 +77,7 @@ def put(
 @click.argument("name")
 def remove(client: Client, name: str) -> None:
     """Remove a project; its builds stay in the history."""
-    client.delete(f"projects/{quoted(name)}")
+    client.remove_project(name)
     output.note(f"project {name} is gone")
 
 
@@ -88,7 +88,7 @@ def remove(client: Client, name: str) -> None:
 @click.argument("role", type=_ROLES)
 def member(client: Client, name: str, user: str, role: str) -> None:
     """Give a user a role in a project."""
-    client.put(f"projects/{quoted(name)}/members/{quoted(user)}", {"role": role})
+    client.put_member(name, user, role)
     output.note(f"{user} is {role} in {name}")
 
 
@@ -98,7 +98,7 @@ def member(client: Client, name: str, user: str, role: str) -> None:
 @click.argument("user")
 def remove_member(client: Client, name: str, user: str) -> None:
     """Take a user out of a project."""
-    client.delete(f"projects/{quoted(name)}/members/{quoted(user)}")
+    client.remove_member(name, user)
     output.note(f"{user} is not in {name}")
 
 
@@ -108,7 +108,7 @@ def remove_member(client: Client, name: str, user: str) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def credentials(client: Client, name: str, as_json: bool) -> None:
     """List a project's credentials, without what is secret."""
-    found = client.fetch(f"projects/{quoted(name)}/credentials")["credentials"]
+    found = client.credentials(name)
     if as_json:
         output.show_json(found)
         return
@@ -150,7 +150,7 @@ def set_credential(
         body = {"registry": {"registry": registry, "username": login, "password": _value()}}
     else:
         body = {"secret": _value()}
-    client.put(f"projects/{quoted(name)}/credentials/{quoted(credential)}", body)
+    client.put_credential(name, credential, body)
     output.note(f"{credential} is kept for {name}")
 
 
@@ -160,7 +160,7 @@ def set_credential(
 @click.argument("credential")
 def remove_credential(client: Client, name: str, credential: str) -> None:
     """Forget a credential; builds that were accepted keep it."""
-    client.delete(f"projects/{quoted(name)}/credentials/{quoted(credential)}")
+    client.remove_credential(name, credential)
     output.note(f"{credential} is forgotten")
 
 

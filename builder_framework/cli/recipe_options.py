@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from builder_framework.cli import options
-from builder_framework.cli.client import Json
+from builder_framework.cli.output import Json
 
 
 def secret(text: str) -> tuple[str, str]:
@@ -106,6 +106,12 @@ _VALUES = {
     ),
     "engine": click.option("--engine", metavar="nested|rootless|socket"),
     "cache": click.option("--cache", metavar="shared|none", help="none: cold, leaves nothing."),
+    "attended": click.option(
+        "--attended",
+        type=float,
+        metavar="SECONDS",
+        help="With --follow: the build ends if this ends, however it ends.",
+    ),
     "project": click.option("--project", metavar="NAME"),
     "executor_network": click.option("--executor-network", metavar="NAME"),
     "dedupe": click.option(

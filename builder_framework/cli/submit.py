@@ -12,10 +12,12 @@ from typing import Any
 
 import click
 
-from builder_framework.cli import context, options, output, recipe_options
-from builder_framework.cli.client import ApiError, Client, ConnectionFailedError, Json
+from builder_framework import answers
+from builder_framework.cli import context, options, output, recipe_options, watch
 from builder_framework.cli.commands import follow
+from builder_framework.cli.output import Json
 from builder_framework.cli.terminal import one_line
+from builder_framework.client import Client, retry
 
 _WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds between tries. A submission may be repeated: its idempotency key makes it one build."""
@@ -92,6 +94,7 @@ def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--file", "file", metavar="FILE", help="A JSON request; flags go before it.")
 @click.option("--idempotency-key", metavar="KEY", help="Submitting twice gives one build.")
 @click.option("--follow", "following", is_flag=True, help="Print the log; exit with the result.")
+@click.option("--watch", "watching", is_flag=True, help="Show phase and time; exit with the result.")
 @click.option("--raw", is_flag=True, help="With --follow: terminal escapes as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print the build as the API gives it.")
 def submit(
@@ -99,6 +102,7 @@ def submit(
     file: str | None,
     idempotency_key: str | None,
     following: bool,
+    watching: bool,
     raw: bool,
     as_json: bool,
     source: str | None,
@@ -107,9 +111,16 @@ def submit(
     """Submit a build of a git URL, or of a directory here. Prints its id; with --follow its log.
 
     Of a directory goes what Docker would take: all but what .dockerignore says.
+
+    \b
+    builder submit https://git.example.org/app.git --ref v1.2 --image registry.example.org/app:1.2
+    builder submit . --image registry.example.org/app:try --follow
+    builder submit --file request.json --watch
     """
-    if as_json and following:
-        raise click.UsageError("--json and --follow both want standard output; give one of them")
+    if as_json + following + watching > 1:
+        raise click.UsageError(
+            "--json, --follow and --watch all want standard output; give one of them"
+        )
     body = _from_file(file)
     folder = Path(source) if source is not None and context.is_folder(source) else None
     if source is not None and folder is None:
@@ -127,18 +138,21 @@ def submit(
         output.show_json(build)
     elif following:
         output.note(f"build {build_id}")
-        follow(client, build_id, raw=raw)
+        follow(client, build_id, raw=raw, attend="attended" in body)
+    elif watching:
+        output.note(f"build {build_id}")
+        watch.until_over(client, build_id, attend="attended" in body)
     else:
         click.echo(one_line(build_id))
         output.note(f"watch it: builder logs {one_line(build_id)} -f")
 
 
-def _upload(client: Client, folder: Path, body: Json, key: str) -> Json:
+def _upload(client: Client, folder: Path, body: Json, key: str) -> answers.Build:
     dockerfile, where = body.get("dockerfile") or "Dockerfile", body.get("context") or "."
     with context.packed(folder, str(dockerfile), str(where)) as packed:
         output.note(f"packed {packed.files} files: {packed.size / 2**20:.1f} MiB")
 
-        def send() -> Json:
+        def send() -> answers.Build:
             bar: Any
             with click.progressbar(length=packed.size, label="uploading", file=sys.stderr) as bar:
                 content = context.Multipart(body, packed, bar.update)
@@ -147,17 +161,11 @@ def _upload(client: Client, folder: Path, body: Json, key: str) -> Json:
         return patiently(send)
 
 
-def patiently(submit: Callable[[], Json], sleep: Callable[[float], None] = time.sleep) -> Json:
+def patiently(
+    submit: Callable[[], answers.Build], sleep: Callable[[float], None] = time.sleep
+) -> answers.Build:
     """Submit, again if the server is away for a moment."""
-    for wait in _WAITS:
-        try:
-            return submit()
-        except (ApiError, ConnectionFailedError) as error:  # noqa: PERF203
-            if isinstance(error, ApiError) and not error.temporary:
-                raise
-            output.note(f"{error.message}; trying again in {wait:g} s")
-            sleep(wait)
-    return submit()
+    return retry.patiently(submit, _WAITS, repeatable=True, note=output.note, sleep=sleep)
 
 
 def _from_file(file: str | None) -> Json:

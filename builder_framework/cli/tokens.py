@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from builder_framework.cli import output
-from builder_framework.cli.client import Client, quoted
 from builder_framework.cli.options import server_options
+from builder_framework.client import Client
 
 _ROLES = click.Choice(["viewer", "builder", "operator", "admin"])
 
@@ -43,13 +43,24 @@ def create(
 @click.option("--json", "as_json", is_flag=True)
 def list_tokens(client: Client, as_json: bool) -> None:
     """List your tokens; an admin's are everybody's."""
-    found = client.fetch("tokens")["tokens"]
+    found = client.tokens()
     if as_json:
         output.show_json(found)
         return
     head = ("ID", "OWNER", "NAME", "ROLE", "PROJECT", "EXPIRES", "LAST USED")
-    names = ("id", "owner", "name", "role", "project", "expires_at", "last_used_at")
-    output.table(head, [tuple(str(each[name] or "-") for name in names) for each in found])
+    rows = (
+        (
+            each["id"],
+            each["owner"],
+            each["name"],
+            each["role"],
+            each["project"] or "-",
+            each["expires_at"] or "-",
+            each["last_used_at"] or "-",
+        )
+        for each in found
+    )
+    output.table(head, rows)
 
 
 @token.command()
@@ -57,5 +68,5 @@ def list_tokens(client: Client, as_json: bool) -> None:
 @click.argument("token_id", metavar="ID")
 def revoke(client: Client, token_id: str) -> None:
     """End a token; whoever uses it is out at once."""
-    client.delete(f"tokens/{quoted(token_id)}")
+    client.revoke_token(token_id)
     output.note(f"{token_id} opens nothing any more")

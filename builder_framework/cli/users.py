@@ -74,12 +74,16 @@ def remove(path: Path, name: str) -> None:
 
 @users.command(name="list")
 @_file_option
-def list_users(path: Path) -> None:
+@click.option("--json", "as_json", is_flag=True, help="A JSON list.")
+def list_users(path: Path, as_json: bool) -> None:
     """Print the users' names with their roles, one a line."""
     try:
         found = UserFile(path).list()
     except OSError as error:
         raise _unusable(error) from None
+    if as_json:
+        output.show_json([{"name": name, "role": role.value} for name, role in found.items()])
+        return
     for name, role in found.items():
         click.echo(f"{name} {role.value}")
 

@@ -115,10 +115,14 @@ class LeaseRequested:
 
 @dataclass(frozen=True)
 class CancelRequested:
-    """Somebody wants the build to end. `superseded_by`: the id of the build that comes instead."""
+    """Somebody wants the build to end. `superseded_by`: the id of the build that comes instead.
+
+    `unattended`: seconds for which nobody followed it who had to.
+    """
 
     by: str
     superseded_by: str | None = None
+    unattended: float | None = None
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ from builder_framework.validate import image_reference
 # Mesos ids (which refuse `/`, `\`, control characters, `.` and `..`: common/validation.cpp).
 _ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LENGTH = 16
-_BUILD_ID = re.compile(rf"[{_ID_ALPHABET}]{{{_ID_LENGTH}}}")
+BUILD_ID_PATTERN = f"[{_ID_ALPHABET}]{{{_ID_LENGTH}}}"
+_BUILD_ID = re.compile(BUILD_ID_PATTERN)
 _TASK_ID = re.compile(rf"(?P<build>{_BUILD_ID.pattern})\.(?P<attempt>[1-9][0-9]{{0,5}})")
 
 
@@ -116,6 +117,7 @@ class BuildRequest:
     paths are tokens. `group`: see `domain.supersede`. `engine`: another one than the operator's
     choice, and `executor_network` another network. `exclusive`: the build shares its executor with
     no other. `project_secrets`: names of the project's secrets, by the id of their mount.
+    `attended`: seconds after which the build ends if nobody follows it (`service.attendance`).
     """
 
     source: Source
@@ -141,6 +143,7 @@ class BuildRequest:
     executor_network: str | None = None
     project: str | None = None
     project_secrets: Mapping[str, str] = field(default_factory=dict)
+    attended: float | None = None
 
     @property
     def origin(self) -> str:

@@ -132,6 +132,8 @@ def cancel_task(build: Build, event: ev.CancelRequested, now: float, _: MachineP
 def _why(event: ev.CancelRequested) -> tuple[Reason, str]:
     if event.superseded_by is not None:
         return Reason.SUPERSEDED, f"superseded by build {event.superseded_by}"
+    if event.unattended is not None:
+        return Reason.UNATTENDED, f"nobody has followed it for {event.unattended:g} s"
     return Reason.CANCELLED, f"cancelled by {event.by}"
 
 

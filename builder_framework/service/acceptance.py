@@ -11,17 +11,25 @@ from builder_framework.domain import dedupe, supersede
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.errors import ConflictError
+from builder_framework.service.attendance import Attendance
 from builder_framework.service.batch import Batch
 from builder_framework.service.hot import HotBuilds
 from builder_framework.service.inputs import Accepted, Cancel, Submit
-from builder_framework.store.base import CANCEL, JOINED
+from builder_framework.store.base import ATTENDED, CANCEL, JOINED
 
 
 class Acceptance:
     """`window`: seconds, see `dedupe.joins`. `wish`: a build waits for offers."""
 
-    def __init__(self, active: HotBuilds, window: float, wish: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        active: HotBuilds,
+        attendance: Attendance,
+        window: float,
+        wish: Callable[[], None],
+    ) -> None:
         self._active = active
+        self._attendance = attendance
         self._window = window
         self._wish = wish
 
@@ -76,7 +84,9 @@ class Acceptance:
         for item in accepted.items:
             batch.taken.append(item.seq)
             build = batch.get(item.build_id)
-            if item.kind == JOINED:
+            if item.kind == ATTENDED:
+                self._attendance.seen(item.build_id, batch.now)
+            elif item.kind == JOINED:
                 batch.step(item.build_id, ev.Joined())
             elif build.terminal:
                 continue

@@ -30,7 +30,7 @@ from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.hot import queue_page
 from builder_framework.service.inbox import InboxReader
-from builder_framework.service.inputs import Cancel, Happened, Reply, Submit
+from builder_framework.service.inputs import Attended, Cancel, Happened, Reply, Submit
 from builder_framework.service.logs import Bell, Logs
 from builder_framework.store.base import Store
 
@@ -152,6 +152,9 @@ class BuildService:
         reply = Reply()
         self._loop.post(Cancel(build_id, by, reply))
         return self._view(self._answer(reply))
+
+    def attend(self, build_id: str) -> None:
+        self._loop.post(Attended(build_id))
 
     def deliveries(self, build_id: str) -> tuple[DeliveryView, ...]:
         self._build(build_id)

@@ -38,6 +38,7 @@ from builder_framework.mesos.reconcile import Reconciliation
 from builder_framework.ports import AgentView
 from builder_framework.protocol import decode_lease_request
 from builder_framework.service.acceptance import Acceptance
+from builder_framework.service.attendance import Attendance
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard
 from builder_framework.service.desk import LoopPolicy, OfferDesk
@@ -46,6 +47,7 @@ from builder_framework.service.effects import Effects
 from builder_framework.service.hot import HotBuilds
 from builder_framework.service.inputs import (
     Accepted,
+    Attended,
     Cancel,
     Happened,
     Input,
@@ -101,7 +103,10 @@ class Loop:
         self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
         self._effects = Effects(cluster, dispatcher, hooks.follow_log)
         self.active = HotBuilds(policy.machine)
-        self._acceptance = Acceptance(self.active, policy.dedupe_window, self._desk.wish)
+        self._attendance = Attendance(clock())
+        self._acceptance = Acceptance(
+            self.active, self._attendance, policy.dedupe_window, self._desk.wish
+        )
         self.subscribed = False
         self.framework_id: str | None = None
 
@@ -167,6 +172,7 @@ class Loop:
         for item in items:
             self._handle(item, batch)
         self._fire_timers(batch)
+        self._attendance.end_forsaken(batch)
         self._desk.place(batch, self.framework_id)
         try:
             batch.store()
@@ -209,6 +215,8 @@ class Loop:
                 build = batch.step(item.build_id, item.event)
                 if item.reply is not None:
                     batch.replies.append((item.reply, build))
+            case Attended():
+                self._attendance.seen(item.build_id, batch.now)
             case LaunchUnsure():
                 self._on_launch_unsure(item, batch)
             case Accepted():

@@ -46,6 +46,9 @@ class Door:
     def cancel(self, build_id: str, by: str) -> BuildView:
         return self.builds.cancel(build_id, by)
 
+    def attend(self, build_id: str) -> None:
+        self.builds.attend(build_id)
+
     def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
         return self.builds.read_log(build_id, offset, limit)
 

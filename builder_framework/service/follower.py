@@ -115,6 +115,9 @@ class Follower:
             build = self._store.get(build_id)
         return self._view(build)
 
+    def attend(self, build_id: str) -> None:
+        self._store.tell_attended(build_id, self._clock())
+
     def read_log(self, build_id: str, offset: int, limit: int) -> bytes:
         self._store.get(build_id)
         return self._logs.read(build_id, offset, limit)

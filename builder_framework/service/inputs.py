@@ -51,6 +51,13 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class Attended:
+    """Somebody follows a build."""
+
+    build_id: str
+
+
+@dataclass(frozen=True)
 class Happened:
     """An event of one build, from one of the service's own helpers."""
 
@@ -75,5 +82,5 @@ class Accepted:
     taken: threading.Event = field(default_factory=threading.Event)
 
 
-OwnInput = Accepted | Submit | Cancel | Happened | LaunchUnsure
+OwnInput = Accepted | Attended | Submit | Cancel | Happened | LaunchUnsure
 Input = ClusterInput | OwnInput

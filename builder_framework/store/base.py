@@ -46,6 +46,8 @@ SUBMITTED = "submitted"
 """Kind of an inbox row: the build was stored by a follower."""
 CANCEL = "cancel"
 """Kind of an inbox row: somebody wants the build to end."""
+ATTENDED = "attended"
+"""Somebody follows the build at a follower."""
 JOINED = "joined"
 """Kind of an inbox row: somebody asked for the same again and was given this build."""
 
@@ -144,6 +146,10 @@ class Store(Protocol):
         (`same`, `dedupe.joins`), and False when that is an older build; the key stands for it from
         then on. Raises ConflictError when the key was used with another body.
         """
+        ...
+
+    def tell_attended(self, build_id: str, at: float) -> None:
+        """Write down for the leader that somebody follows a build, which is there."""
         ...
 
     def ask_cancel(self, build_id: str, by: str, at: float) -> None:

@@ -176,6 +176,8 @@ def _sealed(connection: sa.Connection, opener: Opener) -> Iterator[str]:
         yield from _closed(value, seals.of_url(row), opener)
     for value, row in connection.execute(sa.select(key.fingerprint, key.build_id)):
         yield from _closed(value, seals.of_fingerprint(row), opener)
+    for value, row in connection.execute(sa.select(t.credentials.c.value, t.credentials.c.id)):
+        yield from _closed(value, seals.of_credential(row), opener)
 
 
 def _closed(value: str, context: str, opener: Opener) -> Iterator[str]:

@@ -23,6 +23,7 @@ from builder_framework.store import changes as write
 from builder_framework.store import engine, leadership, migrate, queries, seals
 from builder_framework.store import tables as t
 from builder_framework.store.base import (
+    ATTENDED,
     CANCEL,
     JOINED,
     SUBMITTED,
@@ -215,6 +216,11 @@ class SqlStore:
             if not queries.load(connection, queries.one(build_id), self._sealer):
                 raise no_build(build_id)
             _post(connection, CANCEL, build_id, by, at)
+
+    def tell_attended(self, build_id: str, at: float) -> None:
+        with self.writing() as connection:
+            migrate.check_stored(connection)
+            _post(connection, ATTENDED, build_id, "", at)
 
     def inbox(self, limit: int) -> list[InboxItem]:
         query = sa.select(t.inbox).order_by(t.inbox.c.seq).limit(limit)

@@ -11,6 +11,9 @@ from plugins.drone.settings import Login, Settings
 
 Json = dict[str, Any]
 
+ATTENDED = 60.0
+"""Seconds after which a build ends whose step was killed: it cannot say so any more."""
+
 _HUB = "docker.io"
 _HUB_NAMES = ("index.docker.io", "registry-1.docker.io", "hub.docker.com", "")
 
@@ -50,6 +53,7 @@ def body(settings: Settings, chosen: tuple[str, ...], created: str) -> Json:
         "image_labels": _image_labels(settings, created),
         "standard_labels": settings.auto_label,
         "labels": dict(settings.commit.labels),
+        "attended": ATTENDED,
     }
     if settings.source == "git":
         told["source"] = {"git": _git(settings)}

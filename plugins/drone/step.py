@@ -16,9 +16,8 @@ from typing import Any
 import click
 
 from builder_framework.cli import context, exits, output
-from builder_framework.cli.client import ApiError, Client, ConnectionFailedError
-from builder_framework.cli.follow import Follower
 from builder_framework.cli.submit import patiently
+from builder_framework.client import ApiError, Client, ConnectionFailedError, Follower
 from builder_framework.errors import BuilderError, InvalidInputError
 from plugins.drone import request, results
 from plugins.drone.settings import Settings, read
@@ -58,7 +57,7 @@ def run(environment: Mapping[str, str], folder: Path) -> int:
         return exits.USAGE
     except BuilderError as error:
         output.show_error(error)
-        return getattr(error, "exit_code", exits.SERVER)
+        return exits.of_error(error)
 
 
 class _Step:
@@ -102,7 +101,11 @@ class _Step:
         writer = output.LogWriter(raw=False)
         quiet = self._settings.quiet
         follower = Follower(
-            self._client, build_id, (lambda _: None) if quiet else writer.write, output.note
+            self._client,
+            build_id,
+            (lambda _: None) if quiet else writer.write,
+            output.note,
+            attend=True,
         )
         end = follower.run()
         writer.finish()

@@ -30,7 +30,7 @@ NEW_KEY = bytes(32)
 NEW = Sealer([NEW_KEY])
 BOTH = Sealer([NEW_KEY, TEST_KEY])
 NAMES = "abc"
-EVERYTHING = {"builds": 3, "deliveries": 6, "idempotency_keys": 3}
+EVERYTHING = {"builds": 3, "deliveries": 6, "idempotency_keys": 3, "credentials": 3}
 
 
 def used(url: str) -> dict[str, int]:
@@ -43,7 +43,7 @@ def used(url: str) -> dict[str, int]:
 def test_afterwards_the_new_key_alone_opens_everything(store: SqlStore, store_url: str) -> None:
     builds = stored(store, *NAMES)
     assert reseal(store_url, BOTH) == EVERYTHING
-    assert used(store_url) == {NEW.key_ids[0]: 15}
+    assert used(store_url) == {NEW.key_ids[0]: 18}
     with pytest.raises(ConfigError):
         SqlStore(store_url, SEALER)
     again = SqlStore(store_url, NEW)
@@ -74,20 +74,20 @@ def test_one_that_was_broken_off_leaves_both_keys_needed_and_goes_on(
     stored(store, *NAMES)
     written = module._write
 
-    def fail_at_keys(*arguments: object) -> int:
+    def fail_at_the_last(*arguments: object) -> int:
         if arguments[1] is module._COLUMNS[-1]:
             raise StoreUnavailableError("the connection broke off")
         return written(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_write", fail_at_keys)
+        patched.setattr(module, "_write", fail_at_the_last)
         with pytest.raises(StoreUnavailableError):
             reseal(store_url, BOTH)
     for one in (NEW, SEALER):
         with pytest.raises(ConfigError, match="give that one"):
             SqlStore(store_url, one)
     SqlStore(store_url, BOTH).close()
-    assert reseal(store_url, BOTH) == {"builds": 0, "deliveries": 0, "idempotency_keys": 3}
+    assert reseal(store_url, BOTH) == {**dict.fromkeys(EVERYTHING, 0), "credentials": 3}
     SqlStore(store_url, NEW).close()
 
 

@@ -16,6 +16,7 @@ from api import create_app, schemas
 from builder_framework.cluster import OffersReceived
 from builder_framework.domain.model import Build
 from builder_framework.domain.notices import Announcer
+from builder_framework.domain.projects import Project
 from builder_framework.errors import ConfigError, SchemaError, SealError, StoreUnavailableError
 from builder_framework.people import People
 from builder_framework.ports import Builds, Idempotency, ListQuery, RequestPolicy
@@ -27,6 +28,7 @@ from builder_framework.service.logs import LogStore
 from builder_framework.store import changes, engine
 from builder_framework.store.base import Change
 from builder_framework.store.check import examine
+from builder_framework.store.projects import SqlProjects
 from builder_framework.store.reseal import reseal
 from builder_framework.store.sql import SqlStore
 from builder_framework.users import SingleUser
@@ -262,7 +264,7 @@ def sealed_by(sealer: Sealer, store: SqlStore, one: Build) -> None:
 
 
 def stored(store: SqlStore, *names: str) -> list[Build]:
-    """New builds, each with a key of that name and a webhook."""
+    """New builds, each with a key of that name and a webhook; and a project's secrets so named."""
     builds = [secretive(name) for name in names]
     store.apply(
         [
@@ -274,6 +276,10 @@ def stored(store: SqlStore, *names: str) -> list[Build]:
             for name, one in zip(names, builds, strict=True)
         ]
     )
+    projects = SqlProjects(store, store._sealer)
+    projects.put(Project("p"))
+    for name in names:
+        projects.put_credential("p", name, Secret(f"secret of {name}"))
     return builds
 
 
@@ -284,11 +290,14 @@ MOVES = {
     "(SELECT url FROM deliveries WHERE build_id LIKE 'b%%' LIMIT 1) WHERE build_id LIKE 'a%%'",
     "idempotency_keys": "UPDATE idempotency_keys SET fingerprint = "
     "(SELECT fingerprint FROM idempotency_keys WHERE key = 'b') WHERE key = 'a'",
+    "credentials": "UPDATE credentials SET value = "
+    "(SELECT value FROM credentials WHERE name = 'b') WHERE name = 'a'",
 }
 READS: dict[str, Callable[[SqlStore], object]] = {
     "builds": lambda store: store.get(build("a").id),
     "deliveries": lambda store: store.outbox.of_build(build("a").id),
     "idempotency_keys": lambda store: store.known_key("me", "a"),
+    "credentials": lambda store: SqlProjects(store, SEALER).credentials("p"),
 }
 
 
@@ -332,8 +341,8 @@ def test_a_database_is_checked_without_its_key_too(store: SqlStore, store_url: s
         assert problem.startswith("secret_key: secrets of the database are sealed with key ")
         assert f"{needed}, and {instead}: give that one" in problem
         # Of each build: password and webhook, two deliveries, and the fingerprint of its key.
-        assert found.keys == {needed: 10}
-    assert examine(store_url, SEALER).keys == {needed: 10}
+        assert found.keys == {needed: 12}
+    assert examine(store_url, SEALER).keys == {needed: 12}
 
 
 def test_rows_of_a_key_that_is_missing_are_named_with_it(store: SqlStore, store_url: str) -> None:

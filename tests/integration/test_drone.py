@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,26 @@ def test_a_step_that_is_killed_takes_its_build_with_it(
     ]
     assert framework.wait_end(build["id"])["state"] == "CANCELLED"
     assert "is cancelled" in step.log
+
+
+@pytest.mark.slow
+def test_a_step_that_cannot_say_so_takes_its_build_with_it(
+    framework: Framework, cluster: Cluster, name: str, workspace: Path
+) -> None:
+    """Drone's runner kills steps with SIGKILL."""
+    with (workspace / "Dockerfile").open("a") as file:
+        file.write("RUN echo it runs && sleep 200\n")
+    asked = '{"resources": {"cpus": 0.5, "mem": 512}, "attended": 30}'
+    repo = f"{cluster.registry.address}/{name}"
+    step = Step(framework, workspace, PLUGIN_REPO=repo, PLUGIN_REQUEST=asked, DRONE_REPO=name)
+    until(lambda: "it runs\n" in step.log, lambda: step.log)
+    time.sleep(45)
+    (build,) = framework.call("GET", f"/api/v1/builds?label=ci.repo:{name}").json()["builds"]
+    assert build["state"] == "RUNNING", "it is followed"
+    step.process.kill()
+    step.process.wait()
+    ended = framework.wait_end(build["id"])
+    assert (ended["state"], ended["reason"]) == ("CANCELLED", "unattended")
 
 
 def test_a_step_says_what_is_wrong_with_its_settings(framework: Framework, workspace: Path) -> None:

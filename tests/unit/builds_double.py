@@ -93,6 +93,7 @@ class MemoryBuilds:
         self.known_agents: tuple[AgentView, ...] = ()
         self.announcer = Announcer((Secret("https://hooks.example.org/t0ken"),))
         self.sent: dict[str, DeliveryView] = {}
+        self.attended: list[str] = []
         self.read_at_most: int | None = None
         self._now = 1_700_000_000.0
         self._lock = threading.RLock()
@@ -156,6 +157,10 @@ class MemoryBuilds:
     def agents(self) -> AgentsView:
         self._fail()
         return AgentsView(self.known_agents, 8)
+
+    def attend(self, build_id: str) -> None:
+        with self._lock:
+            self.attended.append(build_id)
 
     def cancel(self, build_id: str, by: str) -> BuildView:
         with self._lock:

@@ -17,6 +17,7 @@ from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
 from builder_framework.users import SingleUser
 from tests.unit.builds_double import PASSWORD, USER, MemoryBuilds
+from tests.unit.conformance import Conformance
 
 
 @pytest.fixture
@@ -32,6 +33,18 @@ def builds() -> MemoryBuilds:
 @pytest.fixture
 def app(builds: MemoryBuilds, policy: RequestPolicy) -> Flask:
     return create_app(builds, People(SingleUser(USER, Secret(PASSWORD))), policy, keepalive=0.05)
+
+
+@pytest.fixture(autouse=True)
+def conformance(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever a test asks for: every answer is what the document says."""
+    if "app" not in request.fixturenames:
+        yield
+        return
+    looks = Conformance(request.getfixturevalue("app"))
+    yield
+    looks.end()
+    assert looks.faults == []
 
 
 @pytest.fixture

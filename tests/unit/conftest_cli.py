@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner, Result
 
@@ -13,10 +15,11 @@ pytest_plugins = ("tests.unit.conftest_api",)
 
 
 @pytest.fixture
-def run(server: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """Runs `builder` with the environment of a user of `server`."""
     for name in ("BUILDER_GIT_PASSWORD", "BUILDER_REGISTRY_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("BUILDER_URL", server)
     monkeypatch.setenv("BUILDER_USERNAME", USER)
     monkeypatch.setenv("BUILDER_PASSWORD", PASSWORD)

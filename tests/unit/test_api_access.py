@@ -32,6 +32,9 @@ PROJECT = "/api/v1/projects/<project>"
 
 # The least role that a route takes: for a build of one's own, and for somebody else's.
 MATRIX: dict[tuple[str, str], tuple[Role, Role]] = {
+    ("GET", "/openapi.json"): (EVERYBODY, EVERYBODY),
+    ("GET", "/docs"): (EVERYBODY, EVERYBODY),
+    ("GET", "/docs/style.css"): (EVERYBODY, EVERYBODY),
     ("GET", "/api/v1/whoami"): (EVERYBODY, EVERYBODY),
     # With the least role that a token may have.
     ("POST", "/api/v1/tokens"): (Role.VIEWER, Role.VIEWER),
@@ -52,6 +55,7 @@ MATRIX: dict[tuple[str, str], tuple[Role, Role]] = {
     ("GET", "/api/v1/builds"): (Role.VIEWER, Role.VIEWER),
     ("GET", BUILD): (Role.VIEWER, Role.VIEWER),
     ("POST", f"{BUILD}/cancel"): (Role.BUILDER, Role.OPERATOR),
+    ("POST", f"{BUILD}/rebuild"): (Role.BUILDER, Role.OPERATOR),
     ("GET", f"{BUILD}/log"): (Role.VIEWER, Role.VIEWER),
     ("GET", f"{BUILD}/log/stream"): (Role.VIEWER, Role.VIEWER),
     ("GET", f"{BUILD}/deliveries"): (Role.VIEWER, Role.VIEWER),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from requests.auth import HTTPBasicAuth
 
 from api import create_app, logtext, sse
-from builder_framework.cli.sse import ServerEvent, parse_events
+from builder_framework.client.sse import ServerEvent, parse_events
 from builder_framework.domain import events as ev
 from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
@@ -154,6 +154,18 @@ def test_last_event_id_beats_the_offset(http: Any, builds: MemoryBuilds) -> None
     assert text_of(events_of(answer.data)) == LOG.encode()[10:].decode("utf-8", "replace")
     for bad in ({"Last-Event-ID": "-1"}, {"Last-Event-ID": "9" * 30}, {"Last-Event-ID": "x"}):
         assert http.get(address, auth=AUTH, headers=bad).status_code == 400
+
+
+def test_only_who_says_so_attends(http: Any, builds: MemoryBuilds) -> None:
+    """A page that somebody left open is no reason for a build to go on."""
+    build_id = running(builds)
+    finish(builds, build_id)
+    address = f"{BUILDS}/{build_id}/log/stream"
+    http.get(address, auth=AUTH).get_data()
+    assert builds.attended == []
+    http.get(f"{address}?attend=true", auth=AUTH).get_data()
+    assert builds.attended == [build_id]
+    assert http.get(f"{address}?attend=yes", auth=AUTH).status_code == 400
 
 
 def test_the_stream_tells_states_and_ends_with_the_result(http: Any, builds: MemoryBuilds) -> None:

@@ -162,6 +162,7 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "exclusive": False,
         "cache": "shared",
         "executor_network": None,
+        "attended": None,
         "project": None,
         "project_secrets": {},
         "cache_from": [],

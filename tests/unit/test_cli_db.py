@@ -45,7 +45,7 @@ def test_back_up_lose_and_restore(data_dir: Path, tmp_path: Path, run: Run) -> N
     assert run("restore", file).exit_code == exits.SUCCEEDED
     checked = run("check")
     assert checked.exit_code == exits.SUCCEEDED
-    assert "schema 0003\n" in checked.stdout
+    assert "schema 0004\n" in checked.stdout
     assert "rows builds 0\n" in checked.stdout
 
 
@@ -116,15 +116,16 @@ def test_a_key_is_changed_in_three_steps(
     builds = stored(store, "a", "b")
     new = run("key").stdout.strip()
     monkeypatch.setenv("BUILDER_SECRET_KEY", f"{new},{TEST_KEY.hex()}")
-    assert f"sealed with {SEALER.key_ids[0]} 10\n" in run("check").stdout
+    assert f"sealed with {SEALER.key_ids[0]} 12\n" in run("check").stdout
     sealed = run("reseal")
     assert sealed.exit_code == exits.SUCCEEDED
-    assert sealed.stdout == "sealed builds 2\nsealed deliveries 4\nsealed idempotency_keys 2\n"
+    tables = {"builds": 2, "deliveries": 4, "idempotency_keys": 2, "credentials": 2}
+    assert sealed.stdout == "".join(f"sealed {name} {count}\n" for name, count in tables.items())
     (key,) = seal.parse(new).key_ids
     assert f"everything is sealed with key {key}" in sealed.stderr
     monkeypatch.setenv("BUILDER_SECRET_KEY", new)
     checked = run("check")
-    assert (checked.exit_code, f"sealed with {key} 10\n" in checked.stdout) == (0, True)
+    assert (checked.exit_code, f"sealed with {key} 12\n" in checked.stdout) == (0, True)
     store.close()
     again = SqlStore(url, seal.parse(new))
     assert again.unfinished() == builds

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, cast
 
-from builder_framework.cli.client import ApiError, Client, ConnectionFailedError
-from builder_framework.cli.sse import ServerEvent
+from builder_framework import answers
+from builder_framework.client.errors import ApiError, ConnectionFailedError
+from builder_framework.client.sse import ServerEvent
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 10.0
@@ -21,25 +22,35 @@ GIVE_UP_SECONDS = 300.0
 """Without any event from the server. Marathon needs up to minutes to restart a framework."""
 
 
+class Streams(Protocol):
+    """What following needs of a client."""
+
+    def stream(self, build_id: str, offset: int, *, attend: bool = False) -> Iterator[ServerEvent]:
+        """See `Client.stream`."""
+        ...
+
+
 @dataclass
 class Follower:
     """One build being followed. `offset`: the byte of the log where it goes on.
 
     `write` gets the log's text, `note` gets what should be told beside it. `state` is the last
-    `state` event.
+    `state` event; they are noted, too, unless `tell` gets them.
     """
 
-    client: Client
+    client: Streams
     build_id: str
-    write: Callable[[str], None]
-    note: Callable[[str], None]
+    write: Callable[[str], object]
+    note: Callable[[str], object]
     offset: int = 0
+    attend: bool = False
     give_up_after: float = GIVE_UP_SECONDS
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     state: dict[str, Any] = field(default_factory=dict)
+    tell: Callable[[answers.StateEvent], object] | None = None
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> answers.EndEvent:
         """Until the build is over: the data of the `end` event.
 
         Raises ApiError for what trying again does not help, ConnectionFailedError after
@@ -49,7 +60,8 @@ class Follower:
         tries = 0
         while True:
             try:
-                for event in self.client.stream(self.build_id, self.offset):
+                events = self.client.stream(self.build_id, self.offset, attend=self.attend)
+                for event in events:
                     if event.name in ("log", "state", "end"):
                         if tries:
                             self.note("connected again")
@@ -77,7 +89,7 @@ class Follower:
         longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** min(tries, 10))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311  (not for secrecy)
 
-    def _take(self, event: ServerEvent) -> dict[str, Any] | None:
+    def _take(self, event: ServerEvent) -> answers.EndEvent | None:
         """Act on one event; the data of `end`, else None."""
         if event.name not in ("log", "state", "end", "problem"):
             return None  # a later server may have more to say
@@ -91,13 +103,16 @@ class Follower:
         elif event.name == "problem":
             raise ConnectionFailedError(str(data.get("detail")))
         else:
-            return data
+            return cast(answers.EndEvent, data)
         return None
 
     def _tell_state(self, data: dict[str, Any]) -> None:
         if data == self.state:  # said again by the server after a reconnection
             return
         self.state = data
+        if self.tell is not None:
+            self.tell(cast(answers.StateEvent, data))
+            return
         words = [str(data.get("state"))]
         if data.get("phase"):
             words.append(str(data["phase"]))
