@@ -11,7 +11,7 @@ from api.web import pages
 from api.web.pages import Parts
 from builder_framework.domain.access import Action
 
-_OURS = re.compile(r"/ui(/[!-\[\]-~]*)?", re.ASCII)
+_OURS = re.compile(r"/docs|/ui(/[!-\[\]-~]*)?", re.ASCII)
 """Where somebody may be led to: a page of ours, without a backslash, which some take for `/`."""
 
 

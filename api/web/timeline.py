@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from builder_framework.domain.model import Attempt, Build
+from builder_framework.protocol import Phase
 
 _NO_PHASES = ("engine", "total")
 """Names in `Result.timings` of what lies within phases."""
+
+_PHASES = frozenset(phase.value.lower() for phase in Phase)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,6 @@ def _running(
     else:
         for name, seconds in phases:
             stop = min(begin + seconds, end)
-            yield Span(name, name, begin, stop)
+            yield Span(name if name in _PHASES else "running", name, begin, stop)
             begin = stop
         yield Span("ending", "ending", begin, end)

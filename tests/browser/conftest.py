@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    sync_playwright,
+)
 
 from api.web import reports
 from tests.unit.builds_double import PASSWORD, USER, MemoryBuilds
@@ -52,9 +59,9 @@ class Visitor:
         self.page.goto(f"{self.url}{path}")
         return self.page
 
-    def _dialog(self, dialog: object) -> None:
-        self.trouble.append(f"dialog: {dialog}")
-        dialog.dismiss()  # type: ignore[attr-defined]
+    def _dialog(self, dialog: Dialog) -> None:
+        self.trouble.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and "status of" not in message.text:

@@ -38,7 +38,7 @@ def test_it_grows_while_the_build_runs_and_follows(visitor: Visitor, builds: Mem
     expect(page.locator("#log-follow")).not_to_be_checked()
     top = page.evaluate("document.getElementById('log').scrollTop")
     builds.write(build_id, b"more\n" * 50)
-    page.wait_for_function("document.querySelector('.space').clientHeight >= 249 * 20")
+    expect(page.locator("#log .space")).to_have_css("height", f"{249 * 20}px")
     assert page.evaluate("document.getElementById('log').scrollTop") == top
     page.check("#log-follow")
     expect(page.locator(".row .text").last).to_have_text("more")

@@ -52,7 +52,7 @@ def page(local: Local) -> Iterator[Page]:
 def test_from_the_form_to_the_digest(
     page: Page, local: Local, cluster: Cluster, name: str
 ) -> None:
-    """Form, live log, result; the agents' page names where it ran; nothing was loaded again."""
+    """Form, live log, result; the agents' page names where it ran."""
     registry = cluster.registry
     page.click("nav >> text=New build")
     page.fill("[name=git_url]", cluster.git.clone_url(PUBLIC))

@@ -99,12 +99,9 @@ export async function refresh() {
     const fresh = request.response;
     if (request.status !== 200 || !fresh) throw new Error(`answered ${request.status}`);
     document.getElementById("notice").hidden = true;
-    const shown = new Set();
     for (const section of fresh.querySelectorAll("[data-live]")) {
       const old = document.getElementById(section.id);
-      shown.add(section.id);
-      if (!old) location.reload(); // a part that was not there, such as the result
-      else if (!inUse(old)) old.replaceChildren(...section.childNodes);
+      if (old && !inUse(old)) old.replaceChildren(...section.childNodes);
     }
     if (!("liveSeconds" in fresh.body.dataset)) delete document.body.dataset.liveSeconds;
     if (!fresh.getElementById("cancel")) document.getElementById("cancel")?.remove();
