@@ -82,9 +82,7 @@ def buckets(ended: Iterable[Ended]) -> tuple[Bucket, ...]:
     if not known:
         return ()
     first, last = known[0].at, known[-1].at
-    width = float(
-        next((w for w in _WIDTHS if (last - first) / w < MOST_BUCKETS - 1), _WIDTHS[-1])
-    )
+    width = float(next((w for w in _WIDTHS if (last - first) / w < MOST_BUCKETS - 1), _WIDTHS[-1]))
     start = math.floor(first / width) * width
     if (last - start) / width >= MOST_BUCKETS:
         start = math.floor(last / width - MOST_BUCKETS + 1) * width
@@ -147,9 +145,7 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 def _bucket(begin: float, width: float, held: Sequence[Ended]) -> Bucket:
     counts = tuple((state, sum(each.state is state for each in held)) for state in _ORDER)
     seconds = tuple(
-        each.seconds
-        for each in held
-        if each.state is State.SUCCEEDED and each.seconds is not None
+        each.seconds for each in held if each.state is State.SUCCEEDED and each.seconds is not None
     )
     form = "%m-%d %H:%M" if width < 86400 else "%Y-%m-%d"
     label = datetime.fromtimestamp(begin, timezone.utc).strftime(form)

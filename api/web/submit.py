@@ -114,7 +114,7 @@ def body(form: Mapping[str, str]) -> tuple[Json, list[FieldProblem]]:
     if any(login.values()):
         document["registry_auth"] = login
     for name in more:
-        if name in document and document[name]:
+        if document.get(name):
             problems.append(FieldProblem("more", f"{name} has a field of its own above"))
     return {**document, **more}, problems
 
@@ -155,7 +155,9 @@ def _form(told: Mapping[str, str], problems: list[FieldProblem], status: int = 2
         name = _FIELDS.get(item.field) or item.field.partition(".")[0]
         if name in fields or name in PASSWORDS:
             rest = item.field if "." in item.field and item.field not in _FIELDS else ""
-            by_field.setdefault(name, []).append(f"{rest}: {item.problem}" if rest else item.problem)
+            by_field.setdefault(name, []).append(
+                f"{rest}: {item.problem}" if rest else item.problem
+            )
         else:
             others.append(item)
     return pages.page(

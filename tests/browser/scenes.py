@@ -40,9 +40,7 @@ def running(builds: MemoryBuilds, owner: str = "ann", **fields: Any) -> str:
 def succeed(builds: MemoryBuilds, build_id: str, seconds: float = 20.0) -> None:
     """It ends well, with all there is to tell of it."""
     builds._now += seconds
-    images = tuple(
-        PushedImage(image, DIGEST) for image in builds.builds[build_id].request.images
-    )
+    images = tuple(PushedImage(image, DIGEST) for image in builds.builds[build_id].request.images)
     report = Report(
         commit=COMMIT,
         digest=DIGEST,

@@ -19,8 +19,8 @@ from builder_framework.ports import (
     BuildRefusal,
     ExecutorView,
     LastOffer,
-    RequestPolicy,
     Refusal,
+    RequestPolicy,
 )
 from builder_framework.protocol import Reason
 from builder_framework.redact import Secret

@@ -18,7 +18,9 @@ from tests.unit.builds_double import MemoryBuilds
 
 pytest_plugins = ("tests.unit.conftest_api",)
 
-HIDDEN = r"/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/"
+HIDDEN = (
+    r"/[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/"
+)
 
 GROUPS = {
     "markup": hostile.MARKUP,
@@ -34,7 +36,12 @@ def whole(page: Page) -> None:
     """It is the page that we made: its own parts, nothing foreign, and it still works."""
     expect(page.locator("header.top nav a")).to_have_count(5)
     assert page.locator("script:not([src^='/ui/static/'])").count() == 0
-    assert page.locator("iframe, object, embed, base, [onerror], [onload], [style]:not(#log *)").count() == 0
+    assert (
+        page.locator(
+            "iframe, object, embed, base, [onerror], [onload], [style]:not(#log *)"
+        ).count()
+        == 0
+    )
     links = page.evaluate("[...document.links].map(link => link.protocol + '//' + link.host)")
     assert set(links) == {page.evaluate("location.origin")}
     assert page.evaluate(f"!{HIDDEN}.test(document.body.innerText.replace(/[\\n\\t]/g, ''))")
@@ -98,8 +105,19 @@ def test_names(visitor: Visitor, builds: MemoryBuilds, group: str) -> None:
 def seen(text: str) -> str:
     """What a person sees of it."""
     hidden = (
-        *range(9), 0xB, 0xC, *range(0xE, 0x20), *range(0x7F, 0xA0), 0x61C, 0x200B, 0x200E, 0x200F,
-        *range(0x2028, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF,
+        *range(9),
+        0xB,
+        0xC,
+        *range(0xE, 0x20),
+        *range(0x7F, 0xA0),
+        0x61C,
+        0x200B,
+        0x200E,
+        0x200F,
+        *range(0x2028, 0x202F),
+        0x2060,
+        *range(0x2066, 0x206A),
+        0xFEFF,
     )
     told = {number: f"‹U+{number:04X}›" for number in hidden}
     # HTML's parser makes one line feed of CR and CRLF.

@@ -133,7 +133,9 @@ def test_the_whole_of_it_as_a_file(visitor: Visitor, builds: MemoryBuilds) -> No
 
 def test_tens_of_megabytes_do_not_freeze_the_page(visitor: Visitor, builds: MemoryBuilds) -> None:
     build_id = scenes.running(builds)
-    line = "#12 34.56 \x1b[32m[{:>7}/400000]\x1b[0m cc -O2 -o build/object.o source/object.c -Wall\n"
+    line = (
+        "#12 34.56 \x1b[32m[{:>7}/400000]\x1b[0m cc -O2 -o build/object.o source/object.c -Wall\n"
+    )
     data = "".join(line.format(n) for n in range(1, MANY + 1)).encode()
     assert len(data) > 30e6
     builds.write(build_id, data)

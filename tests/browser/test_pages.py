@@ -166,7 +166,11 @@ def test_queue_and_agents_tell_the_reasons(visitor: Visitor, builds: MemoryBuild
             "http://10.0.0.1:5051",
             (builds.builds[busy],),
             LastOffer(
-                now - 60, Resources(2.0, 4096.0, 10240.0), {"rack": "r1"}, None, False,
+                now - 60,
+                Resources(2.0, 4096.0, 10240.0),
+                {"rack": "r1"},
+                None,
+                False,
                 (BuildRefusal("mem", 1),),
             ),
             (),

@@ -49,9 +49,7 @@ def page(local: Local) -> Iterator[Page]:
         browser.close()
 
 
-def test_from_the_form_to_the_digest(
-    page: Page, local: Local, cluster: Cluster, name: str
-) -> None:
+def test_from_the_form_to_the_digest(page: Page, local: Local, cluster: Cluster, name: str) -> None:
     """Form, live log, result; the agents' page names where it ran."""
     registry = cluster.registry
     page.click("nav >> text=New build")

@@ -47,9 +47,7 @@ def test_every_route_but_three_needs_a_password(app: Flask, http: FlaskClient) -
             )
 
 
-@pytest.mark.parametrize(
-    "path", ["/nowhere", "/api/v1/builds/", "/api/v2/builds", "/static/x"]
-)
+@pytest.mark.parametrize("path", ["/nowhere", "/api/v1/builds/", "/api/v2/builds", "/static/x"])
 def test_unknown_routes_need_a_password_too(http: FlaskClient, path: str) -> None:
     """What exists is nobody's business before login."""
     assert http.get(path).status_code == 401

@@ -130,7 +130,8 @@ def test_strangers_are_led_to_the_form_and_nowhere_else(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["https://evil.example.org/", "//evil.example.org", "/\\evil", "/ui/\\x", "/api", "/ui\n/"]
+    "target",
+    ["https://evil.example.org/", "//evil.example.org", "/\\evil", "/ui/\\x", "/api", "/ui\n/"],
 )
 def test_nobody_is_led_elsewhere(http: FlaskClient, target: str) -> None:
     data = {"username": "viewer", "password": PASSWORD, "next": target}
@@ -158,7 +159,9 @@ def test_pages_of_others_cannot_post(http: FlaskClient, builds: MemoryBuilds) ->
     path = f"/ui/builds/{submitted(builds, 'builder')}/cancel"
     headers = {"Origin": "https://evil.example.org"}
     assert http.post(path, data={"csrf": token}, headers=headers).status_code == 403
-    answer = http.post("/ui/login", data={"username": "viewer", "password": PASSWORD}, headers=headers)
+    answer = http.post(
+        "/ui/login", data={"username": "viewer", "password": PASSWORD}, headers=headers
+    )
     assert answer.status_code == 403
 
 
