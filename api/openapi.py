@@ -63,6 +63,14 @@ _PROBLEM_HEADERS: Mapping[int, Mapping[str, str]] = {
     503: _RETRY_AFTER,
 }
 
+_TAGS = {
+    "healthz": "health",
+    "readyz": "health",
+    "version": "health",
+    "openapi.json": "document",
+    "whoami": "tokens",
+}
+
 _INTRODUCTION = """\
 Builds images on Mesos: from a git URL to a digest in the registry. JSON in, JSON out; errors are
 `application/problem+json` with a stable `code`. Fields may be added to answers; unknown fields of
@@ -165,7 +173,7 @@ def _problems(rule: Rule, view: Callable[..., Any], description: Description) ->
 def _tag(rule: Rule) -> str:
     """The first word of the path after the API's version."""
     words = [word for word in rule.rule.split("/") if word not in ("", "api", "v1")]
-    return {"healthz": "health", "readyz": "health", "version": "health"}.get(words[0], words[0])
+    return _TAGS.get(words[0], words[0])
 
 
 def _path(rule: Rule) -> str:

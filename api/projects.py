@@ -132,6 +132,7 @@ class CredentialBody(Body):
             return GitCredential(self.git.to_login(), self.git.known_hosts)
         return Secret(self.secret or "")
 
+
 _LIST = Answer(200, answers.Projects)
 _PROJECT = Answer(200, answers.ProjectWithMembers)
 _CHANGED = Answer(200, answers.Project)

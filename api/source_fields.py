@@ -7,6 +7,7 @@ from typing import Annotated
 
 from annotated_types import Len
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from api.fields import (
     MAX_LOGINS,
@@ -20,8 +21,6 @@ from api.fields import (
     fail,
     policy_of,
 )
-from pydantic.json_schema import SkipJsonSchema
-
 from builder_framework import validate, validate_archive
 from builder_framework.domain import dedupe
 from builder_framework.errors import InvalidValueError

@@ -46,6 +46,7 @@ class TokenBody(Body):
             fail(f"must be more than 0 and at most {MAX_DAYS}; leave it out for no end")
         return value
 
+
 _WHO = Answer(200, answers.WhoAmI)
 _CREATED = Answer(201, answers.NewToken, {"Location": "path of the token"})
 _TOKENS = Answer(200, answers.Tokens)

@@ -92,9 +92,7 @@ def blueprint(
 
     @v1.post("")
     @auth.needs(Action.SUBMIT)
-    @describes(
-        "submitBuild", _ACCEPTED, content=_SUBMISSION, parameters=(_KEY,), problems=(409,)
-    )
+    @describes("submitBuild", _ACCEPTED, content=_SUBMISSION, parameters=(_KEY,), problems=(409,))
     def submit() -> Response:
         """Accept a build: 202 once it is stored; the same Idempotency-Key gives the same build."""
         failpoints.reach("T1.before")
@@ -190,9 +188,7 @@ def _add_rebuild(
 ) -> None:
     @v1.post("/<build_id>/rebuild")
     @auth.needs(Action.CHANGE)
-    @describes(
-        "rebuild", _ACCEPTED, content=NO_FIELDS, parameters=(_KEY,), problems=(409,)
-    )
+    @describes("rebuild", _ACCEPTED, content=NO_FIELDS, parameters=(_KEY,), problems=(409,))
     def ask_again(build_id: str) -> Response:
         """Submit the same request once more, as the caller's: 202 with the new build.
 

@@ -23,9 +23,12 @@ from builder_framework.protocol import CacheUse, EngineMode, Phase, Reason
 from builder_framework.recipe import LoginUse, Provenance, RunNetwork
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schema:
-    """JSON Schema keywords beside those of the type. For pydantic, without importing it."""
+    """JSON Schema keywords beside those of the type. For pydantic, without importing it.
+
+    Compared by identity, because `X | None` hashes what X is annotated with.
+    """
 
     keywords: Mapping[str, Any]
 

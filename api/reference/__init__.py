@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response, current_app, jsonify
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api import auth, openapi
@@ -47,8 +47,7 @@ def blueprint(version: str) -> Blueprint:
     @describes("getDocument", _DOCUMENT)
     def show() -> Response:
         """This document."""
-        response: Response = current_app.json.response(document())
-        return response
+        return jsonify(document())
 
     @made.get("/docs")
     @auth.needs(Action.OWN)

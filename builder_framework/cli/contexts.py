@@ -143,7 +143,8 @@ def _context(path: Path, name: str, told: Any) -> Context:
         raise click.UsageError(f"{where}: unknown {unknown[0]!r}; known are {', '.join(known)}")
     for key, value in told.items():
         if key in _LISTS:
-            if not value or not isinstance(value, list) or not all(isinstance(x, str) for x in value):
+            words = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            if not value or not words:
                 raise click.UsageError(f'{where}: {key} must be a list like ["pass", "show", "x"]')
             told[key] = tuple(value)
         elif not isinstance(value, str):
@@ -159,9 +160,7 @@ def _secret(command: tuple[str, ...] | None, file: str | None) -> Secret | None:
 
 def _output(command: tuple[str, ...]) -> str:
     try:
-        done = subprocess.run(  # noqa: S603  (the user's own command, from a file of his own)
-            command, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=True
-        )
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=COMMAND_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise click.UsageError(f"the command for the password ({command[0]}): {error}") from None
     return _one_line(done.stdout, command[0])

@@ -163,7 +163,7 @@ def _told(url: str | None, username: str | None, password_file: str | None) -> C
     return Client(url, username, Secret(password), waits=())
 
 
-class BuildId(click.ParamType):
+class BuildId(click.ParamType[str]):
     """A build's id, which shells complete from the newest builds."""
 
     name = "id"

@@ -94,7 +94,7 @@ def _request_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--file", "file", metavar="FILE", help="A JSON request; flags go before it.")
 @click.option("--idempotency-key", metavar="KEY", help="Submitting twice gives one build.")
 @click.option("--follow", "following", is_flag=True, help="Print the log; exit with the result.")
-@click.option("--watch", "watching", is_flag=True, help="Show phase and time; exit with the result.")
+@click.option("--watch", "watching", is_flag=True, help="Show the phase; exit with the result.")
 @click.option("--raw", is_flag=True, help="With --follow: terminal escapes as they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print the build as the API gives it.")
 def submit(

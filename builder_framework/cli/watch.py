@@ -106,7 +106,7 @@ def _watch_all(client: Client, limit: int, *, as_json: bool) -> None:
 
 
 def _changes(client: Client, limit: int) -> Iterator[answers.Build]:
-    """Each of the newest builds, and again whenever its state, phase or place in the queue is new."""
+    """Each of the newest builds, and again whenever its state, phase or place has changed."""
     seen: dict[str, list[str]] = {}
     while True:
         for build in reversed(list(client.list(limit=limit))):

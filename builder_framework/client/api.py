@@ -77,9 +77,7 @@ class Client:
 
     # -- builds ----------------------------------------------------------------------------------
 
-    def submit(
-        self, body: Mapping[str, Any], idempotency_key: str | None = None
-    ) -> answers.Build:
+    def submit(self, body: Mapping[str, Any], idempotency_key: str | None = None) -> answers.Build:
         """Submit a build; with the same key (a random one unless given) it may be repeated."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         build: answers.Build = self._transport.json(
@@ -148,9 +146,7 @@ class Client:
 
     def log(self, build_id: str, offset: int = 0) -> LogPiece:
         """A piece of the log from a byte offset."""
-        response = self._transport.send(
-            "GET", f"{_path(build_id)}/log", params={"offset": offset}
-        )
+        response = self._transport.send("GET", f"{_path(build_id)}/log", params={"offset": offset})
         response.encoding = "utf-8"
         return LogPiece(
             response.text,
@@ -266,9 +262,7 @@ class Client:
 
     def credentials(self, project: str) -> Sequence[answers.Credential]:
         """A project's credentials, without what is secret."""
-        found: answers.Credentials = self._transport.json(
-            "GET", f"{_project(project)}/credentials"
-        )
+        found: answers.Credentials = self._transport.json("GET", f"{_project(project)}/credentials")
         return found["credentials"]
 
     def put_credential(self, project: str, name: str, body: Mapping[str, Any]) -> None:

@@ -27,14 +27,14 @@ def patiently(
     `repeatable`: the call may have happened, and may happen twice. Otherwise it is only tried again
     when the server said that nothing was done. Raises what the last try did.
     """
-    for wait in waits:
+    for least in waits:
         try:
             return call()
-        except (ApiError, ConnectionFailedError) as error:
+        except (ApiError, ConnectionFailedError) as error:  # noqa: PERF203
             if not _again(error, repeatable=repeatable):
                 raise
             asked = error.retry_after if isinstance(error, ApiError) else None
-            wait = min(max(wait, asked or 0.0), LONGEST_WAIT_SECONDS)
+            wait = min(max(least, asked or 0.0), LONGEST_WAIT_SECONDS)
             note(f"{error.message}; trying again in {wait:g} s")
             sleep(wait)
     return call()

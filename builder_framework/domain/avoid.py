@@ -52,9 +52,7 @@ def forgive(record: Record, agent_id: str) -> Record:
     return {known: times for known, times in record.items() if known != agent_id}
 
 
-def avoided_until(
-    record: Record, agent_id: str, now: float, policy: AvoidPolicy
-) -> float | None:
+def avoided_until(record: Record, agent_id: str, now: float, policy: AvoidPolicy) -> float | None:
     """When every build stops to keep away from an agent; None when none does."""
     recent = [at for at in record.get(agent_id, ()) if at > now - policy.window]
     return recent[-policy.failures] + policy.window if len(recent) >= policy.failures else None

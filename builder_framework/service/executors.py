@@ -138,7 +138,7 @@ class Executors:
     def views(self, now: float) -> dict[str, list[ExecutorView]]:
         """What people see of them: agent id -> its executors, by their ids."""
         found: dict[str, list[ExecutorView]] = {}
-        for each in sorted(list(self._by_id.values()), key=lambda each: each.id):
+        for each in sorted(tuple(self._by_id.values()), key=lambda each: each.id):
             running = tuple(sorted(parse_task_id(task_id)[0] for task_id in list(each.running)))
             since = None if running else each.idle_since
             takes = self._open.get(each.home) is each and self._lives(each, now)

@@ -91,12 +91,12 @@ class Follower:
         waiting.sort(key=queue_key)
         numbers = {each.id: number for number, each in enumerate(waiting, start=1)}
         message = self._why()
-        return queue_page(
-            waiting,
-            limit,
-            visible,
-            lambda each: BuildView(each, Waiting(numbers[each.id], message), self._logs.size(each.id)),
-        )
+
+        def view(each: Build) -> BuildView:
+            waits = Waiting(numbers[each.id], message)
+            return BuildView(each, waits, self._logs.size(each.id))
+
+        return queue_page(waiting, limit, visible, view)
 
     def agents(self) -> AgentsView:
         found = on_agents(self._store.unfinished())
@@ -155,7 +155,7 @@ class Follower:
         return f"{leader.holder} leads" + (f" ({leader.url})" if leader.url else "")
 
     def _mark(self, build_id: str) -> object:
-        return self._store.get(build_id).version, self._logs.size(build.id)
+        return self._store.get(build_id).version, self._logs.size(build_id)
 
     def _view(self, build: Build) -> BuildView:
         return self._views([build])[0]

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from builder_framework import answers
 from builder_framework.cli import context, exits, output
 from builder_framework.cli.submit import patiently
 from builder_framework.client import ApiError, Client, ConnectionFailedError, Follower
@@ -84,14 +85,14 @@ class _Step:
                 self._cancel(build_id)
             return 128 + killed.number
 
-    def _submit(self, body: Json, key: str) -> Json:
+    def _submit(self, body: Json, key: str) -> answers.Build:
         if self._settings.source == "git":
             return patiently(lambda: self._client.submit(body, key))
         dockerfile, where = str(body["dockerfile"]), str(body["context"])
         with context.packed(self._folder, dockerfile, where) as packed:
             output.note(f"sending {packed.files} files, {packed.size / 2**20:.1f} MiB")
 
-            def send() -> Json:
+            def send() -> answers.Build:
                 content = context.Multipart(body, packed, lambda _: None)
                 return self._client.upload(content, content.content_type, key)
 
@@ -114,7 +115,7 @@ class _Step:
             self._leave(self._client.get(build_id))
         return exits.OF_STATE.get(end["state"], exits.SERVER)
 
-    def _leave(self, build: Json) -> None:
+    def _leave(self, build: answers.Build) -> None:
         """What is wrong with these files is no failure of the build."""
         settings = self._settings
         link = f"{settings.server.url}/api/v1/builds/{build['id']}"

@@ -55,7 +55,8 @@ def test_asking_twice_with_one_key_makes_one_build(http: FlaskClient) -> None:
     assert made[0].get_json()["id"] == made[1].get_json()["id"]
     assert made[1].headers["Idempotent-Replayed"] == "true"
     other = http.post("/api/v1/builds", auth=AUTH, json=BODY).get_json()
-    assert http.post(f"{other['links']['self']}/rebuild", auth=AUTH, headers=headers).status_code == 409
+    answer = http.post(f"{other['links']['self']}/rebuild", auth=AUTH, headers=headers)
+    assert answer.status_code == 409
 
 
 def test_it_is_another_build_in_any_case() -> None:
@@ -63,7 +64,7 @@ def test_it_is_another_build_in_any_case() -> None:
 
 
 def test_a_context_that_was_uploaded_is_gone() -> None:
-    upload = Source(upload=UploadSource("0" * 32, Secret("t"), "0" * 64, 1))
+    upload = Source(upload=UploadSource("0" * 32, "0" * 64, 1, Secret("t")))
     with pytest.raises(ConflictError, match="submit it again"):
         rebuild.again(build(asked(source=upload)), ALL)
 

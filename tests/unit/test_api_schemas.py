@@ -339,7 +339,7 @@ def test_isolation_is_what_the_operator_allows_and_the_engine_can_keep(
     assert words in problem.problem
     allowed = {"executor_network": "weave", "exclusive": True}
     request = schemas.parse_build({**body, **allowed}, policy).to_request(policy)
-    assert {name: render.request(request)[name] for name in allowed} == allowed
+    assert allowed.items() <= dict(render.request(request)).items()
     schemas.parse_build({**body, "engine": "socket", "executor_network": "BRIDGE"}, policy)
 
 

@@ -18,13 +18,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builder_framework import cli as cli_package
-from builder_framework.client import follow as follow_module
 from builder_framework.cli import options, submit
 from builder_framework.cli.commands import cli
+from builder_framework.client import ApiError, Client, ConnectionFailedError, Follower
+from builder_framework.client import follow as follow_module
 from builder_framework.client.sse import ServerEvent
 from builder_framework.domain import events as ev
 from builder_framework.domain.delivery import DeliveryState, Try
-from builder_framework.client import ApiError, Client, ConnectionFailedError, Follower
 from builder_framework.errors import StoreUnavailableError
 from builder_framework.ports import DeliveryView
 from builder_framework.protocol import PushedImage, Reason, Report
@@ -407,7 +407,7 @@ def test_ctrl_c_detaches(run: Run, builds: MemoryBuilds, monkeypatch: pytest.Mon
     """The build goes on, and the command says how to come back to the same byte."""
     build_id = run("submit", *GIT).stdout.strip()
 
-    def stream(*_: Any) -> Iterator[ServerEvent]:
+    def stream(*_: Any, **__: Any) -> Iterator[ServerEvent]:
         yield ServerEvent("log", '{"text": "x\\n"}', "2")
         raise KeyboardInterrupt
 

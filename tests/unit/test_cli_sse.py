@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder_framework.cli.sse import MAX_LINE_BYTES, ServerEvent, parse_events
+from builder_framework.client.sse import MAX_LINE_BYTES, ServerEvent, parse_events
 
 STREAM = (
     "\ufeff: comment\nretry: 2000\n\nevent: log\nid: 5\ndata: a\ndata:b\n\n"

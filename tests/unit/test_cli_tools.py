@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from builder_framework import answers
 from builder_framework.cli import contexts, watch
 from builder_framework.cli.commands import cli
 from builder_framework.cli.contexts import Context, Contexts
@@ -70,7 +73,8 @@ def test_a_context_is_all_that_is_needed(bare: Run, server: str, tmp_path: Path)
 
 def test_several_contexts(bare: Run, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     run_add = ("context", "add")
-    kept = bare(*run_add, "a", "--url", server, "--username", USER, "--password-stdin", stdin=PASSWORD)
+    own = ("--url", server, "--username", USER, "--password-stdin")
+    kept = bare(*run_add, "a", *own, stdin=PASSWORD)
     assert kept.exit_code == 0, kept.stderr
     bare(*run_add, "b", "--url", "http://127.0.0.1:1", "--username", USER, "--password-file", "/x")
     assert bare("whoami").exit_code == 0
@@ -227,7 +231,7 @@ def test_submitting_and_watching(run: Run, builds: MemoryBuilds) -> None:
 def test_watching_all(run: Run, builds: MemoryBuilds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each change is a line, until Ctrl-C."""
     build_id = run("submit", *GIT).stdout.strip()
-    turns = iter([lambda: None, lambda: builds.place(build_id)])
+    turns: Iterator[Callable[[], None]] = iter([lambda: None, lambda: builds.place(build_id)])
 
     def sleep(_seconds: float) -> None:
         try:
@@ -235,13 +239,13 @@ def test_watching_all(run: Run, builds: MemoryBuilds, monkeypatch: pytest.Monkey
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    monkeypatch.setattr(watch.time, "sleep", sleep)
+    monkeypatch.setattr(watch, "time", SimpleNamespace(sleep=sleep))
     result = run("watch")
     assert result.exit_code == 130
     assert [line.split("\t")[1] for line in result.stdout.splitlines()] == ["QUEUED", "RUNNING"]
 
 
-def state(name: str, phase: str | None = None, position: int | None = None) -> dict[str, object]:
+def state(name: str, phase: str | None = None, position: int | None = None) -> answers.StateEvent:
     return {"state": name, "phase": phase, "attempt": 1, "position": position, "message": None}
 
 
@@ -250,17 +254,17 @@ def test_the_line_of_a_build() -> None:
     now = 0.0
     progress = Progress(lambda: now)
     assert progress.line(80) == "connecting 0 s"
-    assert progress.tell(state("QUEUED", position=3)) is None  # type: ignore[arg-type]
+    assert progress.tell(state("QUEUED", position=3)) is None
     now = 5.0
     assert progress.line(80) == "QUEUED 5 s  position 3"
-    assert progress.tell(state("RUNNING", "BUILDING")) == "QUEUED 5 s"  # type: ignore[arg-type]
+    assert progress.tell(state("RUNNING", "BUILDING")) == "QUEUED 5 s"
     progress.write("#1 FROM\n#2 RU")
     progress.write("N \x1b[31mmake\x1b[0m\r\n\n")
     now = 75.0
     assert progress.line(80) == "BUILDING 1 m 10 s of 1 m 15 s  #2 RUN make"
     assert progress.line(12) == "BUILDING 1 m"
-    assert progress.tell(state("RUNNING", "BUILDING")) is None  # type: ignore[arg-type]
-    assert progress.tell(state("RUNNING", "PUSHING")) == "BUILDING 1 m 10 s"  # type: ignore[arg-type]
+    assert progress.tell(state("RUNNING", "BUILDING")) is None
+    assert progress.tell(state("RUNNING", "PUSHING")) == "BUILDING 1 m 10 s"
     assert duration(7384.0) == "2 h 03 m"
 
 

@@ -11,6 +11,7 @@ import pytest
 from builder_framework.client import ApiError, Client, ConnectionFailedError, Secret
 from builder_framework.client.retry import LONGEST_WAIT_SECONDS, patiently
 from builder_framework.domain import events as ev
+from builder_framework.protocol import Report
 from tests.unit.builds_double import BODY, PASSWORD, USER, MemoryBuilds
 
 pytest_plugins = ("tests.unit.conftest_api",)
@@ -30,7 +31,7 @@ def test_from_submission_to_end(client: Client, builds: MemoryBuilds) -> None:
     builds.write(build["id"], "größer\n".encode())
     assert client.log(build["id"]).text == "größer\n"
     assert client.agents() == {"agents": [], "slots": 8, "message": None}
-    builds.apply(build["id"], ev.TaskSucceeded(1), ev.LogCompleted())
+    builds.apply(build["id"], ev.TaskSucceeded(1, Report()), ev.LogCompleted())
     seen: list[str] = []
     assert client.follow(build["id"], seen.append)["state"] == "SUCCEEDED"
     assert seen == ["größer\n"]
@@ -80,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = _answer
+    do_GET = do_POST = _answer  # noqa: N815  (the standard library's names)
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
