@@ -36,8 +36,8 @@ PAGES = "/ui"
 
 LOGIN = f"{PAGES}/login"
 
-FORM_TOKEN = "csrf"
-FORM_TOKEN_HEADER = "X-CSRF-Token"
+FORM_FIELD = "csrf"
+FORM_HEADER = "X-CSRF-Token"
 """Where a request that a session stands behind carries `Sessions.form_token`."""
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -186,10 +186,10 @@ class Gate:
         cookie = session()
         if request.method not in _WRITES or cookie is None:
             return
-        token = request.headers.get(FORM_TOKEN_HEADER)
+        token = request.headers.get(FORM_HEADER)
         # Elsewhere the body may be an upload, which is not to be read here.
         if token is None and _is_page():
-            token = request.form.get(FORM_TOKEN)
+            token = request.form.get(FORM_FIELD)
         if not self._sessions.fits(cookie, token or ""):
             raise errors.RequestError(
                 403, "no_form_token", "the form is not of this session: load the page again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -136,7 +136,7 @@ def _found(
         return search.Found((), None, 0), pages.problems_of(error)
 
 
-def _row(build: Build, shown: dict[str, Any]) -> dict[str, Any]:
+def _row(build: Build, shown: Mapping[str, Any]) -> dict[str, Any]:
     """What the list tells of a build beside what the API does. Times since the epoch."""
     current = build.current
     started = current.running_at if current else None

@@ -18,6 +18,9 @@ _UNSEEN = re.compile(
     r"\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
+OPEN, CLOSE = "\u2039", "\u203a"
+"""Around the number of a character that is not shown itself."""
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -29,7 +32,7 @@ def visible(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return _UNSEEN.sub(lambda match: f"‹U+{ord(match[0]):04X}›", value)
+        return _UNSEEN.sub(lambda match: f"{OPEN}U+{ord(match[0]):04X}{CLOSE}", value)
     return value
 
 

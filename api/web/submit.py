@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, redirect, request
@@ -94,20 +94,9 @@ def body(form: Mapping[str, str]) -> tuple[Json, list[FieldProblem]]:
     masked from here on, where this is a request."""
     more, problems = _more(form.get("more", ""))
     document: Json = {**_source(form), "images": form.get("images", "").split()}
-    for name in ("context", "dockerfile", "target", "project"):
+    for name, made in _KINDS.items():
         if value := form.get(name, "").strip():
-            document[name] = value
-    for name in ("build_args", "labels"):
-        if value := form.get(name, "").strip():
-            document[name] = _pairs(value)
-    if platforms := form.get("platforms", "").replace(",", " ").split():
-        document["platforms"] = platforms
-    for name in ("timeout", "priority"):
-        if value := form.get(name, "").strip():
-            document[name] = _number(value)
-    for name in ("no_cache", "pull"):
-        if form.get(name):
-            document[name] = True
+            document[name] = made(value)
     login = {"username": form.get("registry_username", "").strip()}
     if password := form.get("registry_password", ""):
         login["password"] = password
@@ -119,7 +108,7 @@ def body(form: Mapping[str, str]) -> tuple[Json, list[FieldProblem]]:
     return {**document, **more}, problems
 
 
-def filled_in(shown: Json) -> dict[str, str]:
+def filled_in(shown: Mapping[str, Any]) -> dict[str, str]:
     """The form's fields for a request as the API shows it, without what is masked."""
     git = shown["source"].get("git") or {}
     inline = shown["source"].get("inline") or {}
@@ -230,3 +219,19 @@ def _number(text: str) -> Any:
     except ValueError:
         return text
     return found if isinstance(found, (int, float)) and not isinstance(found, bool) else text
+
+
+_KINDS: dict[str, Callable[[str], Any]] = {
+    "context": str,
+    "dockerfile": str,
+    "target": str,
+    "project": str,
+    "build_args": _pairs,
+    "labels": _pairs,
+    "platforms": lambda text: text.replace(",", " ").split(),
+    "timeout": _number,
+    "priority": _number,
+    "no_cache": bool,
+    "pull": bool,
+}
+"""What becomes of a field's text in the body."""

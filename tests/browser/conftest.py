@@ -1,4 +1,4 @@
-"""A browser, and one who is logged in; whatever his browser refused or stumbled upon is a failure."""
+"""A browser, and one who is logged in; what his browser refused or stumbled upon is a failure."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Visitor:
 
     def log_in(self) -> None:
         """As the form does it; the cookie is the browser's from then on."""
-        form = {"username": USER, "password": PASSWORD}
+        form: dict[str, str | float | bool] = {"username": USER, "password": PASSWORD}
         answer = self.context.request.post(f"{self.url}/ui/login", form=form)
         assert answer.status == 200, answer.status
 

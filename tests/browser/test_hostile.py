@@ -119,7 +119,7 @@ def seen(text: str) -> str:
         *range(0x2066, 0x206A),
         0xFEFF,
     )
-    told = {number: f"‹U+{number:04X}›" for number in hidden}
+    told = {number: f"\u2039U+{number:04X}\u203a" for number in hidden}
     # HTML's parser makes one line feed of CR and CRLF.
     return text.translate(told).replace("\r\n", "\n").replace("\r", "\n")
 
@@ -201,7 +201,7 @@ def test_a_live_log_cut_anywhere(visitor: Visitor, builds: MemoryBuilds) -> None
     for cut in range(1, len(whole_text)):
         builds.write(build_id, whole_text[:cut])
         builds.write(build_id, whole_text[cut:])
-    expected = "réd<img src=x onerror=alert(1)>‹U+202E›"
+    expected = "réd<img src=x onerror=alert(1)>\u2039U+202E\u203a"
     rows = page.locator(".row .text")
     expect(rows).to_have_count(len(whole_text) - 1)
     assert set(rows.all_text_contents()) == {expected}

@@ -61,7 +61,7 @@ def test_a_new_password_ends_it(sessions: Sessions, stamps: dict[str, bytes]) ->
 
 def test_changes_of_it_are_seen(sessions: Sessions) -> None:
     cookie = sessions.begin("ann")
-    name, expires, nonce, mac = cookie.split(":")
+    _, expires, nonce, mac = cookie.split(":")
     others = (
         f"bob:{expires}:{nonce}:{mac}",
         f"ann:{int(expires) + 9}:{nonce}:{mac}",

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from api import render, schemas
 from api.web import charts, show, submit, timeline
 from builder_framework.domain import events as ev
+from builder_framework.domain.model import Build
 from builder_framework.domain.states import State
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import Phase, Reason, Report
@@ -23,9 +24,9 @@ POLICY = RequestPolicy()
     ("text", "shown"),
     [
         ("plain ä 漢 👍", "plain ä 漢 👍"),
-        ("a\u202eb", "a‹U+202E›b"),
-        ("\x1b[31m", "‹U+001B›[31m"),
-        ("\ud800", "‹U+D800›"),
+        ("a\u202eb", "a\u2039U+202E\u203ab"),
+        ("\x1b[31m", "\u2039U+001B\u203a[31m"),
+        ("\ud800", "\u2039U+D800\u203a"),
         ("a\nb\tc", "a\nb\tc"),
         ("family \u200d", "family \u200d"),
         (None, ""),
@@ -62,7 +63,7 @@ def test_sizes() -> None:
     assert told == ["", "0 B", "1023 B", "1.5 KiB", "46.1 MiB", "4656.6 GiB"]
 
 
-def names(build: contract.Build, now: float) -> list[tuple[str, float]]:
+def names(build: Build, now: float) -> list[tuple[str, float]]:
     found = timeline.spans(build, now)
     return [(span.name, round(span.seconds(now), 1)) for span in found]
 
