@@ -76,6 +76,7 @@ def add(web: Blueprint, parts: Parts) -> None:
         owner = auth.owner()
         try:
             document, problems = body(request.form)
+            _remember(document)
             asked = schemas.parse_build(document, parts.policy, problems)
             key = params.idempotency_key(request.form.get("key") or secrets.token_hex(16))
             idempotency = Idempotency(key or "", asked.fingerprint(owner))
@@ -90,8 +91,7 @@ def add(web: Blueprint, parts: Parts) -> None:
 
 
 def body(form: Mapping[str, str]) -> tuple[Json, list[FieldProblem]]:
-    """The document that the form stands for, and what is wrong with its JSON. Secrets in it are
-    masked from here on, where this is a request."""
+    """The document that the form stands for, and what is wrong with its JSON."""
     more, problems = _more(form.get("more", ""))
     document: Json = {**_source(form), "images": form.get("images", "").split()}
     for name, made in _KINDS.items():
@@ -190,7 +190,6 @@ def _more(text: str) -> tuple[Json, list[FieldProblem]]:
         return {}, [FieldProblem("more", str(error))]
     if not isinstance(found, dict):
         return {}, [FieldProblem("more", 'must be a JSON object, such as {"sbom": true}')]
-    _remember(found)
     return found, problems
 
 

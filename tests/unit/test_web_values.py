@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -139,7 +140,7 @@ def test_buckets_hold_every_build_once() -> None:
     assert sum(bucket.total for bucket in found) == 501
     assert sum(len(bucket.seconds) for bucket in found) == 500
     begins = [bucket.begin for bucket in found]
-    assert len({b - a for a, b in zip(begins, begins[1:], strict=False)}) == 1
+    assert len({b - a for a, b in itertools.pairwise(begins)}) == 1
 
 
 def test_of_years_the_newest_part_is_drawn() -> None:

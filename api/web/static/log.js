@@ -156,6 +156,7 @@ class LogView {
 
   show(row, later = false) {
     this.wanted = later ? undefined : row;
+    this.element.scrollIntoView({ block: "nearest" });
     this.draw();
   }
 
