@@ -108,7 +108,11 @@ def outcomes(found: Sequence[Bucket]) -> Chart:
                 height = _height(below, top) - y
                 marks.append(Mark(state.value.lower(), x, y, width, height, title))
             below += count
-    return Chart(tuple(marks), _across(found), _up(top, lambda value: f"{value:g}"))
+    return Chart(
+        tuple(marks),
+        _across(found),
+        _up(top, lambda value: f"{value:g}" if value.is_integer() else ""),
+    )
 
 
 def durations(found: Sequence[Bucket]) -> Chart:

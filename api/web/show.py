@@ -21,6 +21,8 @@ _UNSEEN = re.compile(
 OPEN, CLOSE = "\u2039", "\u203a"
 """Around the number of a character that is not shown itself."""
 
+_LONGEST = 300
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -51,6 +53,11 @@ def duration(seconds: float | None) -> str:
     if whole < _DAY:
         return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def short(text: str) -> str:
+    """For lists: what is longer than any honest name is cut off."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def size(count: float | None) -> str:
@@ -96,5 +103,11 @@ def install(app: Flask) -> None:
         "trim_blocks": True,
         "lstrip_blocks": True,
     }
-    filters = {"duration": duration, "size": size, "moment": moment, "source": source}
+    filters = {
+        "duration": duration,
+        "size": size,
+        "moment": moment,
+        "source": source,
+        "short": short,
+    }
     app.jinja_env.filters.update(filters)

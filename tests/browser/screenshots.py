@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 import time
@@ -60,6 +61,7 @@ def main() -> None:
     """Write all pictures."""
     program = shutil.which("chromium")
     assert program is not None, "there is no chromium: run make bootstrap"
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     builds = MemoryBuilds()
     shown = _fill(builds)
     app = create_app(builds, People(SingleUser(USER, Secret(PASSWORD))), RequestPolicy())
