@@ -55,9 +55,10 @@ def duration(seconds: float | None) -> str:
     return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
 
 
-def short(text: str) -> str:
-    """For lists: what is longer than any honest name is cut off."""
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+def short(text: str | None, most: int = _LONGEST) -> str:
+    """What is longer than any honest value is cut off: browsers lay it out slowly."""
+    text = text or ""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def size(count: float | None) -> str:

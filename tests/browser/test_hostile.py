@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Page, expect
 
+from api.web import show
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Resources
 from builder_framework.ports import AgentView, BuildRefusal, ExecutorView, LastOffer, Refusal
@@ -87,7 +88,7 @@ def test_names(visitor: Visitor, builds: MemoryBuilds, group: str) -> None:
         page = visitor.open(f"/ui/builds/{build_id}")
         whole(page)
         expect(page.locator("h1 .state")).to_have_text("failed")
-        assert page.locator("h1 bdi").text_content() == seen(part[0])
+        assert page.locator("h1 bdi").text_content() == seen(show.short(part[0], 2000))
         copies = page.locator("#result dd [data-copy]").evaluate_all(
             "found => found.map(each => each.dataset.copy)"
         )
