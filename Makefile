@@ -109,6 +109,9 @@ lock: environment ## write requirements.lock from what .venv holds
 bench-builds: bootstrap ## what a build costs here and without us: bench/out/builds.json, a chart
 	@$(VENV)/python -m bench.builds $(ARGS)
 
+screenshots: bootstrap ## pictures of the web page: docs/images/web-*.png
+	@$(VENV)/python -m tests.browser.screenshots
+
 docs: environment ## write the pages that follow from the code
 	@$(VENV)/python -m docs.generate
 

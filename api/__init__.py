@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection
 
 from flask import Flask
@@ -20,8 +21,10 @@ from api import (
     tokens,
     uploads,
     v1,
+    web,
 )
 from api.metrics import Exposition
+from api.sessions import Sessions
 from builder_framework import __version__
 from builder_framework.audit import Audit
 from builder_framework.instruments import Instruments
@@ -50,6 +53,8 @@ def create_app(
     keepalive: float = KEEPALIVE_SECONDS,
     max_body: int = MAX_BODY_BYTES,
     allowed_origins: Collection[str] = (),
+    session_key: bytes | None = None,
+    secure: bool = False,
 ) -> Flask:
     """The WSGI application. `kept`: uploaded build contexts; None: there are none.
 
@@ -57,7 +62,8 @@ def create_app(
     `exposition`: what `/metrics` says; None: there is none. `metrics_public`: to everybody.
     `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
     `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
-    own; browsers send it, other clients do not.
+    own; browsers send it, other clients do not. `session_key` and `secure`: see `Sessions`;
+    without a key sessions last no longer than this object.
     """
     app = Flask("builder-api", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body
@@ -71,7 +77,8 @@ def create_app(
     if switch is not None:
         app.register_blueprint(scheduler.blueprint(switch))
     errors.install(app)
-    auth.install(app, people, builds, allowed_origins)
+    sessions = Sessions(session_key or secrets.token_bytes(32), people.stamp, secure=secure)
+    gate = auth.install(app, people, builds, sessions, allowed_origins)
     app.register_blueprint(health.blueprint(builds, version, switch))
     app.register_blueprint(tokens.blueprint(people))
     if people.projects is not None:
@@ -83,4 +90,5 @@ def create_app(
     app.register_blueprint(reference.blueprint(version))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
+    web.install(app, web.Parts(builds, policy, people.projects, gate, sessions))
     return app

@@ -1,4 +1,5 @@
-"""Who may call: HTTP basic auth (RFC 7617) or a bearer token (RFC 6750), but for what is open.
+"""Who may call: HTTP basic auth (RFC 7617), a bearer token (RFC 6750) or a session of the web page,
+but for what is open.
 
 The check runs before routing errors are told, so that a 404 needs a password too. Each view says
 what it does (`needs`), and callers are held to their role; a new route that says nothing is closed.
@@ -10,13 +11,14 @@ import math
 import time
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from flask import Flask, Response, current_app, g, request
 from flask_httpauth import HTTPBasicAuth
 
 from api import errors
 from api.brake import Brake
+from api.sessions import Sessions
 from builder_framework import logfields
 from builder_framework.domain.access import Action, Actor, Subject, Verdict, decide
 from builder_framework.domain.model import is_build_id
@@ -26,6 +28,18 @@ from builder_framework.people import People
 from builder_framework.ports import Builds
 
 CHALLENGE = 'Basic realm="builder", charset="UTF-8"'
+
+PAGE_CHALLENGE = 'Bearer realm="builder"'
+"""For scripts of the web page: browsers open a dialog of their own for the other one."""
+
+PAGES = "/ui"
+"""Below this everything is for browsers."""
+
+LOGIN = f"{PAGES}/login"
+
+FORM_FIELD = "csrf"
+FORM_HEADER = "X-CSRF-Token"
+"""Where a request that a session stands behind carries `Sessions.form_token`."""
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -59,22 +73,41 @@ def owner() -> str:
     return actor().name
 
 
+def session() -> str | None:
+    """The cookie of the session that stands behind this request; None: something else does."""
+    found: str | None = g.get("builder_session")
+    return found
+
+
 def install(
-    app: Flask, people: People, builds: Builds, allowed_origins: Collection[str] = ()
-) -> None:
+    app: Flask,
+    people: People,
+    builds: Builds,
+    sessions: Sessions,
+    allowed_origins: Collection[str] = (),
+) -> Gate:
     """Close every endpoint of `app` that is not `public`, 404s included."""
-    gate = _Gate(people, builds, frozenset(allowed_origins))
+    gate = Gate(people, builds, sessions, frozenset(allowed_origins))
     app.before_request(gate.authenticate)
     app.before_request(gate.same_origin)
+    app.before_request(gate.meant)
     app.before_request(gate.authorize)
+    return gate
 
 
-class _Gate:
+class Gate:
     """What every request passes, one check after the other."""
 
-    def __init__(self, people: People, builds: Builds, allowed_origins: frozenset[str]) -> None:
+    def __init__(
+        self,
+        people: People,
+        builds: Builds,
+        sessions: Sessions,
+        allowed_origins: frozenset[str],
+    ) -> None:
         self._people = people
         self._builds = builds
+        self._sessions = sessions
         self._allowed_origins = allowed_origins
         self._brake = Brake(time.monotonic)
         self._basic = HTTPBasicAuth(realm="builder")
@@ -93,15 +126,33 @@ class _Gate:
             credentials = self._basic.get_auth()
             if credentials is not None:
                 g.builder_login = credentials.username or ""
-                found = self._by_password(credentials.username or "", credentials.password or "")
+                found = self.by_password(credentials.username or "", credentials.password or "")
+        elif not scheme:
+            found = self._by_session()
         if found is None:
-            return _challenge()
+            return self._turned_away(asked_to_log_in=not scheme)
         g.builder_actor = found
         logfields.add(user=found.name)
         return None
 
-    def _by_password(self, name: str, password: str) -> Actor | None:
-        """Raises RequestError for those who have to wait."""
+    def _by_session(self) -> Actor | None:
+        cookie = request.cookies.get(self._sessions.cookie_name, "")
+        name = self._sessions.user(cookie)
+        if name is None:
+            return None
+        g.builder_session = cookie
+        return self._people.known(name)
+
+    def _turned_away(self, *, asked_to_log_in: bool) -> Response:
+        if asked_to_log_in and _is_page():
+            # Only a path of ours, and none that changes something.
+            here = request.full_path.rstrip("?") if request.method == "GET" else f"{PAGES}/"
+            words = urlencode({"next": here})
+            return Response(status=303, headers={"Location": f"{LOGIN}?{words}"})
+        return _challenge(page=self._sessions.cookie_name in request.cookies)
+
+    def by_password(self, name: str, password: str) -> Actor | None:
+        """The user, if the password is his. Raises RequestError for those who have to wait."""
         errors.remember_secrets([password])
         address = request.remote_addr or ""
         wait = self._brake.wait(address, name)
@@ -131,6 +182,20 @@ class _Gate:
         if foreign and origin not in self._allowed_origins:
             raise errors.RequestError(
                 403, "foreign_origin", "pages of other sites may not change anything here"
+            )
+
+    def meant(self) -> None:
+        """A browser sends its session's cookie by itself: what changes something needs a token."""
+        cookie = session()
+        if request.method not in _WRITES or cookie is None:
+            return
+        token = request.headers.get(FORM_HEADER)
+        # Elsewhere the body may be an upload, which is not to be read here.
+        if token is None and _is_page():
+            token = request.form.get(FORM_FIELD)
+        if not self._sessions.fits(cookie, token or ""):
+            raise errors.RequestError(
+                403, "no_form_token", "the form is not of this session: load the page again"
             )
 
     def authorize(self) -> None:
@@ -190,13 +255,20 @@ _WORDS = {
 }
 
 
-def _challenge() -> Response:
+def _challenge(*, page: bool) -> Response:
     # The same words whether the user or the password is wrong.
     response = errors.problem(
         401, "unauthorized", "this needs a user and a password that the server knows"
     )
-    response.headers["WWW-Authenticate"] = CHALLENGE
+    response.headers["WWW-Authenticate"] = PAGE_CHALLENGE if page else CHALLENGE
     return response
+
+
+def _is_page() -> bool:
+    """Whether people look at what is answered, with a browser."""
+    if request.path in ("/", "/docs"):
+        return "text/html" in request.headers.get("Accept", "")
+    return request.path == PAGES or request.path.startswith(f"{PAGES}/")
 
 
 def _is_public() -> bool:

@@ -103,6 +103,15 @@ def problem(
     return response
 
 
+def answer(error: Exception) -> Response:
+    """The problem that tells of an error, whatever it is."""
+    if isinstance(error, BuilderError):
+        return _of_builder_error(error)
+    if isinstance(error, HTTPException):
+        return _of_http_exception(error)
+    return _internal(error)
+
+
 def _of_builder_error(error: BuilderError) -> Response:
     if isinstance(error, RequestError):
         response = problem(error.status, error.problem_code, error.message)

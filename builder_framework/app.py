@@ -94,6 +94,8 @@ class Application:
                 instruments=self._instruments,
                 exposition=self._exposition,
                 metrics_public=settings.metrics_public,
+                session_key=bytes.fromhex(sealer.digest("sessions of the web page")),
+                secure=settings.behind_tls_proxy,
             ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),

@@ -174,6 +174,10 @@ class People:
         role = self._users.role_of(name)
         return None if role is None else self._actor(name, role)
 
+    def stamp(self, name: str) -> bytes | None:
+        """See `Authenticator.stamp`."""
+        return self._users.stamp(name)
+
     def remembers(self, name: str, password: str) -> bool:
         """Whether these were right a moment ago: whoever guesses is not helped by the answer."""
         return self._users.remembers(name, password)

@@ -85,6 +85,10 @@ class Authenticator(Protocol):
         """Whether both were right a moment ago, as far as that is kept. Never raises."""
         ...
 
+    def stamp(self, name: str) -> bytes | None:
+        """Another one once the password is; None for no user. To be told nobody. Never raises."""
+        ...
+
 
 class SingleUser:
     """One user, as an environment gives it."""
@@ -112,6 +116,10 @@ class SingleUser:
     def role_of(self, name: str) -> Role | None:
         """See Authenticator. There is nobody else to be asked."""
         return Role.ADMIN if _bytes(name) == self._name else None
+
+    def stamp(self, name: str) -> bytes | None:
+        """See Authenticator."""
+        return self._password if _bytes(name) == self._name else None
 
     def remembers(self, name: str, password: str) -> bool:
         """See Authenticator. Nothing is kept."""
@@ -187,6 +195,11 @@ class UserFile:
         """See Authenticator."""
         user = self._current().get(name)
         return None if user is None else user.role
+
+    def stamp(self, name: str) -> bytes | None:
+        """See Authenticator."""
+        user = self._current().get(name)
+        return None if user is None else user.hash.encode()
 
     def _matches(self, stored: str, password: str) -> bool:
         try:

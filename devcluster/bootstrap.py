@@ -148,6 +148,9 @@ REQUIREMENTS: tuple[tuple[str, Callable[[], bool]], ...] = (
     ("prometheus", command("promtool")),
     ("iptables", command("iptables")),
     ("iproute2", command("ip")),
+    # The web page is looked at by a browser (tests/browser), with fonts of its own.
+    ("chromium", command("chromium")),
+    ("fonts-dejavu-core", file("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")),
     # ZooKeeper, for tests of whom it names as leader.
     ("default-jre-headless", command("java")),
     ("libzookeeper-java", file("/usr/share/java/zookeeper.jar")),

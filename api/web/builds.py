@@ -1,0 +1,154 @@
+"""The list of builds, the page of one, and what can be done with it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, redirect, request
+from werkzeug.datastructures import MultiDict
+
+from api import admission, auth, logtext, params, render
+from api.rebuild import again
+from api.web import pages, search, timeline
+from api.web.pages import Parts
+from builder_framework.domain.access import Action, Subject
+from builder_framework.domain.model import Build, is_build_id
+from builder_framework.domain.states import State
+from builder_framework.errors import FieldProblem, InvalidInputError
+from builder_framework.ports import Builds, ListQuery
+
+FILTERS = ("state", "image", "git_url", "owner", "project", "label")
+
+_SEARCH_SECONDS = 30
+"""Between two looks where each goes through many builds."""
+
+_PIECE = 1024 * 1024
+
+
+def add(web: Blueprint, parts: Parts) -> None:
+    """`/ui/`, `/ui/builds/…`."""
+    builds = parts.builds
+
+    @web.get("/", strict_slashes=False)
+    @auth.needs(Action.SEE)
+    def listing() -> Response:
+        """Builds, newest first. A whole id as search text leads to that build."""
+        text = request.args.get("q", "").strip()
+        if is_build_id(text):
+            return pages.to(redirect(f"{auth.PAGES}/builds/{text}", 303))
+        words = search.words(text)
+        query, problems = filters(request.args, ("q",))
+        found = search.Found((), None, 0)
+        if not problems:
+            found, problems = _found(builds, query, words)
+        kept = [item for item in request.args.items(multi=True) if item[0] != "cursor" and item[1]]
+        older = None
+        if found.cursor is not None:
+            older = f"{auth.PAGES}/?{urlencode([*kept, ('cursor', found.cursor)])}"
+        return pages.page(
+            "builds.html",
+            status=400 if problems else 200,
+            builds=[_row(view.build, render.build(view)) for view in found.views],
+            problems=problems,
+            filters={name: request.args.get(name, "") for name in FILTERS},
+            filtered=any(request.args.get(name) for name in FILTERS[1:]),
+            text=text,
+            scanned=found.scanned if words else 0,
+            older=older,
+            paged=query.cursor is not None,
+            states=[state.value for state in State],
+            live=_SEARCH_SECONDS if words else pages.LIVE_SECONDS,
+        )
+
+    @web.get("/builds/<build_id>")
+    @auth.needs(Action.SEE)
+    def build(build_id: str) -> Response:
+        view = builds.get(build_id)
+        one = view.build
+        shown = render.build(view)
+        now = time.time()
+        mine = Subject(one.request.project, one.owner)
+        return pages.page(
+            "build.html",
+            build=shown,
+            one=one,
+            spans=timeline.spans(one, now),
+            request_json=json.dumps(render.request(one.request), indent=2, ensure_ascii=False),
+            may_cancel=not one.terminal and pages.may(Action.CHANGE, mine),
+            may_rebuild=pages.may(Action.CHANGE, mine),
+            uploaded=one.request.source.upload is not None,
+            live=0 if view.log_complete else pages.LIVE_SECONDS,
+        )
+
+    @web.get("/builds/<build_id>/log.txt")
+    @auth.needs(Action.SEE)
+    def log_file(build_id: str) -> Response:
+        """The whole log as a file, as it is now."""
+        builds.get(build_id)
+        response = Response(_log(builds, build_id), content_type="text/plain; charset=utf-8")
+        name = f'attachment; filename="build-{build_id}.log"'
+        response.headers["Content-Disposition"] = name
+        return response
+
+    @web.post("/builds/<build_id>/cancel")
+    @auth.needs(Action.CHANGE)
+    def cancel(build_id: str) -> Response:
+        builds.cancel(build_id, auth.owner())
+        return pages.to(redirect(f"{auth.PAGES}/builds/{build_id}", 303))
+
+    @web.post("/builds/<build_id>/rebuild")
+    @auth.needs(Action.CHANGE)
+    def rebuild(build_id: str) -> Response:
+        """The same once more, with the secrets that came with the first."""
+        asked = again(builds.get(build_id).build, parts.policy)
+        admitted = admission.admitted(asked, auth.actor(), parts.projects)
+        made, _ = builds.submit(admitted, auth.owner())
+        return pages.to(redirect(f"{auth.PAGES}/builds/{made.build.id}", 303))
+
+
+def filters(
+    args: MultiDict[str, str], others: tuple[str, ...] = ()
+) -> tuple[ListQuery, list[FieldProblem]]:
+    """The query of a form, whose empty fields say nothing; `others` are not about builds."""
+    told = MultiDict(
+        (name, value.strip())
+        for name, value in args.items(multi=True)
+        if value.strip() and name not in others
+    )
+    visible = auth.actor().visible
+    try:
+        return replace(params.list_query(told), visible=visible), []
+    except InvalidInputError as error:
+        return ListQuery(visible=visible), pages.problems_of(error)
+
+
+def _found(
+    builds: Builds, query: ListQuery, words: tuple[str, ...]
+) -> tuple[search.Found, list[FieldProblem]]:
+    try:
+        return search.find(builds, query, words), []
+    except InvalidInputError as error:
+        return search.Found((), None, 0), pages.problems_of(error)
+
+
+def _row(build: Build, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What the list tells of a build beside what the API does. Times since the epoch."""
+    current = build.current
+    started = current.running_at if current else None
+    return {**shown, "created": build.created_at, "started": started, "ended": build.ended_at}
+
+
+def _log(builds: Builds, build_id: str) -> Iterator[bytes]:
+    offset = 0
+    while True:
+        view = builds.get(build_id)
+        piece = logtext.read(builds, view, offset, _PIECE)
+        if piece.end == offset:
+            return
+        yield piece.text.encode()
+        offset = piece.end
