@@ -111,7 +111,7 @@ def test_a_password_may_have_colons() -> None:
         def remembers(self, name: str, password: str) -> bool:
             raise AssertionError(name, password)
 
-        def stamp(self, name: str) -> str | None:
+        def stamp(self, name: str) -> bytes | None:
             raise AssertionError(name)
 
     users = Recorder()
