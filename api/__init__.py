@@ -7,9 +7,10 @@ from collections.abc import Collection
 from flask import Flask
 
 from api import auth, errors, health, projects, tokens, uploads, v1
+from api.eremetic import routes as eremetic_routes
 from builder_framework import __version__
 from builder_framework.people import People
-from builder_framework.ports import Builds, RequestPolicy, Uploads
+from builder_framework.ports import Builds, Eremetic, RequestPolicy, Uploads
 
 MAX_BODY_BYTES = 256 * 1024
 """Of a request's body. A build's spec travels in one Mesos task, so larger ones cannot work."""
@@ -23,13 +24,15 @@ def create_app(
     people: People,
     policy: RequestPolicy,
     kept: Uploads | None = None,
+    eremetic: Eremetic | None = None,
     *,
     version: str = __version__,
     keepalive: float = KEEPALIVE_SECONDS,
     max_body: int = MAX_BODY_BYTES,
     allowed_origins: Collection[str] = (),
 ) -> Flask:
-    """The WSGI application. `kept`: uploaded build contexts; None: there are none.
+    """The WSGI application. `kept`: uploaded build contexts; None: there are none. `eremetic`: the
+    API of Eremetic; None: there is none.
 
     `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
     `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
@@ -41,11 +44,14 @@ def create_app(
     app.json.sort_keys = False  # type: ignore[attr-defined]
     errors.install(app)
     auth.install(app, people, builds, allowed_origins)
-    app.register_blueprint(health.blueprint(builds, version))
+    app.register_blueprint(health.blueprint(builds, version, eremetic=eremetic is not None))
     app.register_blueprint(tokens.blueprint(people))
     if people.projects is not None:
         app.register_blueprint(projects.blueprint(people.projects))
     app.register_blueprint(v1.blueprint(builds, policy, kept, people.projects, keepalive))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
+    if eremetic is not None:
+        app.url_map.converters["eremetic"] = eremetic_routes.TaskId
+        app.register_blueprint(eremetic_routes.blueprint(builds, policy, people.projects, eremetic))
     return app

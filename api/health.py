@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
 from api.auth import public
+from api.eremetic.render import version as eremetic_version
 from builder_framework.ports import Builds
 
 
-def blueprint(builds: Builds, version: str) -> Blueprint:
-    """`/healthz`, `/readyz` and `/api/v1/version`."""
+def blueprint(builds: Builds, version: str, *, eremetic: bool = False) -> Blueprint:
+    """`/healthz`, `/readyz` and `/api/v1/version`.
+
+    `eremetic`: its clients ask for that version, too, and say nothing of what they accept.
+    """
     health = Blueprint("health", __name__)
 
     @health.get("/healthz")
@@ -30,6 +34,8 @@ def blueprint(builds: Builds, version: str) -> Blueprint:
     @health.get("/api/v1/version")
     @public
     def show_version() -> Response:
+        if eremetic and "application/json" not in request.headers.get("Accept", ""):
+            return eremetic_version()
         return jsonify({"name": "builder-framework", "version": version, "api": "v1"})
 
     return health

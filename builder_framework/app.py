@@ -31,10 +31,12 @@ from builder_framework.errors import (
 )
 from builder_framework.leader import Leader
 from builder_framework.people import People
+from builder_framework.ports import Eremetic
 from builder_framework.redact import Secret
 from builder_framework.service.door import Door
 from builder_framework.service.follower import Follower
 from builder_framework.service.logs import Logs, LogStore
+from builder_framework.store.forgotten import SqlForgotten
 from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.projects import SqlProjects
 from builder_framework.store.sql import SqlStore
@@ -78,6 +80,7 @@ class Application:
                 People(_users(settings), SqlProjects(self._store, sealer), SqlTokens(self._store)),
                 settings.request_policy(),
                 SqlUploads(self._store),
+                _eremetic(settings, self._store),
             ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),
@@ -189,6 +192,12 @@ def _users(settings: config.Settings) -> Authenticator:
     if settings.username is None or settings.password is None:  # pragma: no cover (validated)
         raise ConfigError([])
     return SingleUser(settings.username, Secret(settings.password.get_secret_value()))
+
+
+def _eremetic(settings: config.Settings, store: SqlStore) -> Eremetic | None:
+    if not settings.eremetic:
+        return None
+    return Eremetic(settings.eremetic_builders, SqlForgotten(store))
 
 
 def _in_thread(function: Callable[[], bool]) -> bool:

@@ -211,6 +211,13 @@ credentials = sa.Table(
     sa.UniqueConstraint("project", "name", name="uq_credentials_project_name"),
 )
 
+# Builds that Eremetic's clients have deleted: those do not see them any more.
+forgotten_tasks = sa.Table(
+    "forgotten_tasks",
+    metadata,
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
+)
+
 # Webhooks to send: written with the change they tell of, sent by a worker of its own.
 deliveries = sa.Table(
     "deliveries",
