@@ -11,8 +11,9 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from api.fields import Body
 from builder_framework.domain.tasks import AgentConstraint, Fetch, Port, TaskRequest, Volume
 from builder_framework.redact import Secret
 
@@ -28,10 +29,10 @@ _ARCHIVES = (".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".zip")
 """What Eremetic unpacks by itself (`IsArchive` of task.go)."""
 
 
-class Lenient(BaseModel):
+class Lenient(Body):
     """An object of a client that was written for Go."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True, frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     @model_validator(mode="before")
     @classmethod

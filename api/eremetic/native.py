@@ -50,6 +50,7 @@ _FIELDS = {
     "source.git.ref": "GIT_TAG",
     "source.git": "GIT_CLONE_OPTS",
     "source.tarball": "TGZ_URL",
+    "source": "GIT_REPO",
     "images": "IMAGE_NAME",
     "registry_auth.username": "USERNAME",
     "registry_auth": "PASSWORD",
@@ -58,7 +59,6 @@ _FIELDS = {
     "resources.cpus": "cpu",
     "resources.mem": "mem",
     "constraints": "agent_constraints",
-    "webhooks": "callback_uri",
 }
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from api import admission, auth, bodies, errors, schemas, strictjson
+from api import admission, auth, bodies, errors, schemas
 from api.eremetic import fields, native, render
 from builder_framework.domain import endpoints, eremetic
 from builder_framework.domain.access import Action
@@ -108,11 +107,9 @@ class _Tasks:
         try:
             found = schemas.parse_build(document, self._policy)
         except InvalidInputError as error:
-            told = {problem.field.rpartition(".")[2] for problem in problems}
+            told = {problem.field for problem in problems}
             others = map(native.named_as_asked, error.problems)
-            missing = {"IMAGE_NAME", "GIT_REPO"} & told
-            problems += [p for p in others if not (missing and p.field in ("source", "env.IMAGE_NAME"))]
-            raise InvalidInputError(problems) from None
+            raise InvalidInputError([*problems, *(p for p in others if p.field not in told)]) from None
         if problems:
             raise InvalidInputError(problems)
         return found.to_request(self._policy)
@@ -167,6 +164,7 @@ class _Tasks:
         return view, task
 
     def show(self, build_id: str, *, old: bool) -> Response:
+        """With the states it was in."""
         view, task = self._task(build_id)
         shown = render.task(view.build, task)
         return render.answer(200, render.in_v0_names(shown) if old else shown)
@@ -195,6 +193,7 @@ class _Tasks:
         return Response("", content_type="text/plain; charset=UTF-8")
 
     def kill(self, build_id: str, *, old: bool) -> Response:  # noqa: ARG002 (as all of them)
+        """Its state is TERMINATING, then KILLED."""
         self._task(build_id)
         try:
             self._builds.cancel(build_id, auth.owner())

@@ -22,7 +22,7 @@ class SqlForgotten:
         row = t.forgotten_tasks
         with self._store.writing() as connection:
             migrate.check_stored(connection)
-            # Twice at the same moment is no error.
+            # Once more is no error.
             connection.execute(sa.delete(row).where(row.c.build_id == build_id))
             connection.execute(sa.insert(row).values(build_id=build_id))
 
