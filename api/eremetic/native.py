@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from api.eremetic.fields import TaskBody
+from api.eremetic.render import MASK
 from builder_framework.errors import FieldProblem, InvalidValueError
 from builder_framework.ports import Permission, RequestPolicy
-from builder_framework.redact import MASK
+from builder_framework.redact import mask_url_userinfo
 from builder_framework.validate import image_reference
 
 LABEL = ("eremetic", "task")
@@ -116,14 +117,11 @@ def shown(env: Mapping[str, str] | None) -> dict[str, str] | None:
 
 
 def _seen(value: str) -> str:
+    """Users in URLs may be tokens, and what follows a `?` a signature."""
     if "://" not in value:
         return value
-    address, _, query = value.partition("?")
-    scheme, _, rest = address.partition("://")
-    who, at, where = rest.rpartition("@")
-    known = scheme == "ssh" and ":" not in who
-    user = f"{who}@" if at and known else f"{MASK}@" if at else ""
-    return f"{scheme}://{user}{where}{f'?{MASK}' if query else ''}"
+    address, asked, _ = value.partition("?")
+    return f"{mask_url_userinfo(address)}{f'?{MASK}' if asked else ''}"
 
 
 def secrets_of(task: TaskBody) -> list[str]:

@@ -1,4 +1,4 @@
-"""What Eremetic's clients get: JSON as Go's encoding/json writes it, with a line break at the end."""
+"""What Eremetic's clients get: JSON as Go's encoding/json writes it, ending in a line break."""
 
 from __future__ import annotations
 

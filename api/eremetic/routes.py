@@ -109,7 +109,9 @@ class _Tasks:
         except InvalidInputError as error:
             told = {problem.field for problem in problems}
             others = map(native.named_as_asked, error.problems)
-            raise InvalidInputError([*problems, *(p for p in others if p.field not in told)]) from None
+            raise InvalidInputError(
+                [*problems, *(p for p in others if p.field not in told)]
+            ) from None
         if problems:
             raise InvalidInputError(problems)
         return found.to_request(self._policy)
@@ -179,7 +181,9 @@ class _Tasks:
     def _log(self, view: BuildView) -> Iterator[bytes]:
         offset = 0
         while offset < view.log_size:
-            piece = self._builds.read_log(view.build.id, offset, min(_PIECE, view.log_size - offset))
+            piece = self._builds.read_log(
+                view.build.id, offset, min(_PIECE, view.log_size - offset)
+            )
             if not piece:
                 return
             yield piece
@@ -233,7 +237,10 @@ def blueprint(
         _route(api, "GET", f"{one}/stdout", Action.SEE, tasks.stdout, old=old)
         _route(api, "GET", f"{one}/stderr", Action.SEE, tasks.stderr, old=old)
     api.add_url_rule(
-        "/version", "v0_version", auth.public(lambda: _deprecated(render.version())), methods=["GET"]
+        "/version",
+        "v0_version",
+        auth.public(lambda: _deprecated(render.version())),
+        methods=["GET"],
     )
     api.register_error_handler(Exception, _failed)
     api.after_request(_finish)
@@ -241,7 +248,13 @@ def blueprint(
 
 
 def _route(
-    api: Blueprint, method: str, path: str, action: Action, view: Callable[..., Response], *, old: bool
+    api: Blueprint,
+    method: str,
+    path: str,
+    action: Action,
+    view: Callable[..., Response],
+    *,
+    old: bool,
 ) -> None:
     """The route, and the one with a slash at its end, which leads there."""
     name = f"{'v0' if old else 'v1'}_{view.__name__}"

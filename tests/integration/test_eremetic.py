@@ -47,7 +47,9 @@ def add(framework: Framework, name: str, repository: str, **fields: Any) -> str:
         "mem": 22.0,
         "image": "tutum/builder:latest",
         "privileged": True,
-        "volumes": [{"container_path": "/var/run/docker.sock", "host_path": "/var/run/docker.sock"}],
+        "volumes": [
+            {"container_path": "/var/run/docker.sock", "host_path": "/var/run/docker.sock"}
+        ],
         "env": {
             "GIT_REPO": framework.cluster.git.clone_url(repository),
             "IMAGE_NAME": f"{registry.address}/{name}:1",
@@ -91,7 +93,7 @@ def test_a_task_ends_as_an_image(
         "TASK_FINISHED",
     ], log[-2000:]
     assert found["digest"] == pull(cluster, name, "1").digest
-    assert "FROM" in log
+    assert f"Pushed {cluster.registry.address}/{name}:1@{found['digest']}" in log
     assert cluster.registry.password not in log + str(found)
     until(lambda: bool(receiver.requests), "nobody was called back")
     assert receiver.requests[0].json() == {

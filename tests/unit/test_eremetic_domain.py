@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from dataclasses import replace
@@ -76,7 +77,9 @@ STORIES: dict[str, tuple[tuple[Any, ...], str]] = {
 @pytest.mark.parametrize("story", STORIES)
 def test_states(story: str) -> None:
     events, expected = STORIES[story]
-    states = [status.value.removeprefix("TASK_") for _, status in eremetic.statuses(told(*events)[-1])]
+    states = [
+        status.value.removeprefix("TASK_") for _, status in eremetic.statuses(told(*events)[-1])
+    ]
     assert states == expected.split()
 
 
@@ -84,7 +87,7 @@ def test_states(story: str) -> None:
 def test_the_list_of_states_only_grows(story: str) -> None:
     """Clients remember how many they have seen."""
     lists = [[s for _, s in eremetic.statuses(build)] for build in told(*STORIES[story][0])]
-    for before, after in zip(lists, lists[1:], strict=False):
+    for before, after in itertools.pairwise(lists):
         assert after[: len(before)] == before
 
 
