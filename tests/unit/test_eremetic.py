@@ -280,7 +280,7 @@ def test_show_has_every_key_in_order_null_where_nothing_was_sent(http: FlaskClie
 
 
 def test_show_tells_again_what_was_asked(http: FlaskClient) -> None:
-    asked = {
+    asked: dict[str, Any] = {
         "command": "echo hi",
         "args": ["+%s"],
         "name": "my task",
