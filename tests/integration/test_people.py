@@ -59,7 +59,7 @@ def test_users_come_and_go_while_the_server_runs(with_users: Framework, users: P
     assert status(with_users, "bob", "bob's password") == 200
     assert builder(users, "remove", "ann").returncode == 0
     assert status(with_users, "ann", "ann's pässword") == 401
-    assert builder(users, "list").stdout.split() == ["bob"]
+    assert builder(users, "list").stdout.split() == ["bob", "builder"]
     assert "password" not in users.read_text()
     assert users.stat().st_mode & 0o077 == 0
 
