@@ -6,11 +6,26 @@ from collections.abc import Collection
 
 from flask import Flask
 
-from api import auth, errors, health, projects, tokens, uploads, v1
+from api import (
+    audit,
+    auth,
+    errors,
+    health,
+    metrics,
+    projects,
+    requestlog,
+    scheduler,
+    tokens,
+    uploads,
+    v1,
+)
 from api.eremetic import routes as eremetic_routes
+from api.metrics import Exposition
 from builder_framework import __version__
+from builder_framework.audit import Audit
+from builder_framework.instruments import Instruments
 from builder_framework.people import People
-from builder_framework.ports import Builds, Eremetic, RequestPolicy, Uploads
+from builder_framework.ports import Builds, Eremetic, RequestPolicy, Scheduler, Uploads
 
 MAX_BODY_BYTES = 256 * 1024
 """Of a request's body. A build's spec travels in one Mesos task, so larger ones cannot work."""
@@ -27,6 +42,11 @@ def create_app(
     eremetic: Eremetic | None = None,
     *,
     version: str = __version__,
+    instruments: Instruments | None = None,
+    exposition: Exposition | None = None,
+    metrics_public: bool = False,
+    trail: Audit | None = None,
+    switch: Scheduler | None = None,
     keepalive: float = KEEPALIVE_SECONDS,
     max_body: int = MAX_BODY_BYTES,
     allowed_origins: Collection[str] = (),
@@ -34,6 +54,8 @@ def create_app(
     """The WSGI application. `kept`: uploaded build contexts; None: there are none. `eremetic`: the
     API of Eremetic; None: there is none.
 
+    `trail`: where changes are written down. `switch`: what `pause` and `drain` turn.
+    `exposition`: what `/metrics` says; None: there is none. `metrics_public`: to everybody.
     `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
     `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
     own; browsers send it, other clients do not.
@@ -42,13 +64,22 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = max_body
     # Sorted keys would hide the order in which a build's fields make sense.
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    metrics.install(app, instruments or Instruments())
+    requestlog.install(app)
+    if trail is not None:
+        audit.install(app, trail, lambda name: people.known(name) is not None)
+        app.register_blueprint(audit.blueprint(trail))
+    if switch is not None:
+        app.register_blueprint(scheduler.blueprint(switch))
     errors.install(app)
     auth.install(app, people, builds, allowed_origins)
-    app.register_blueprint(health.blueprint(builds, version, eremetic=eremetic is not None))
+    app.register_blueprint(health.blueprint(builds, version, switch, eremetic=eremetic is not None))
     app.register_blueprint(tokens.blueprint(people))
     if people.projects is not None:
         app.register_blueprint(projects.blueprint(people.projects))
     app.register_blueprint(v1.blueprint(builds, policy, kept, people.projects, keepalive))
+    if exposition is not None:
+        app.register_blueprint(metrics.blueprint(exposition, everybody=metrics_public))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
     if eremetic is not None:

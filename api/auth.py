@@ -17,6 +17,7 @@ from flask_httpauth import HTTPBasicAuth
 
 from api import errors
 from api.brake import Brake
+from builder_framework import logfields
 from builder_framework.domain.access import Action, Actor, Subject, Verdict, decide
 from builder_framework.domain.model import is_build_id
 from builder_framework.domain.projects import is_project_name
@@ -91,10 +92,12 @@ class _Gate:
         elif scheme.lower() == "basic":
             credentials = self._basic.get_auth()
             if credentials is not None:
+                g.builder_login = credentials.username or ""
                 found = self._by_password(credentials.username or "", credentials.password or "")
         if found is None:
             return _challenge()
         g.builder_actor = found
+        logfields.add(user=found.name)
         return None
 
     def _by_password(self, name: str, password: str) -> Actor | None:
@@ -160,6 +163,7 @@ class _Gate:
         # Nothing but an id of ours goes further: not into the store, not into a message.
         if not is_build_id(build_id):
             raise NotFoundError("there is no build with this id")
+        logfields.add(build_id=build_id)
         build = self._builds.get(build_id).build
         return Subject(build.request.project, build.owner)
 
@@ -176,6 +180,7 @@ def forbidden(action: Action, subject: Subject | None = None) -> errors.RequestE
 
 _WORDS = {
     Action.SEE: "see builds",
+    Action.MEASURE: "see figures of all builds",
     Action.SUBMIT: "submit builds",
     Action.CHANGE: "change a build",
     Action.OPERATE: "operate the framework",

@@ -6,10 +6,13 @@ from flask import Blueprint, Response, jsonify, request
 
 from api.auth import public
 from api.eremetic.render import version as eremetic_version
-from builder_framework.ports import Builds
+from builder_framework.errors import StoreUnavailableError
+from builder_framework.ports import Builds, Scheduler
 
 
-def blueprint(builds: Builds, version: str, *, eremetic: bool = False) -> Blueprint:
+def blueprint(
+    builds: Builds, version: str, switch: Scheduler | None = None, *, eremetic: bool = False
+) -> Blueprint:
     """`/healthz`, `/readyz` and `/api/v1/version`.
 
     `eremetic`: its clients ask for that version, too, and say nothing of what they accept.
@@ -27,7 +30,10 @@ def blueprint(builds: Builds, version: str, *, eremetic: bool = False) -> Bluepr
     def readyz() -> Response:
         """200 when builds can be accepted and placed, else 503; `checks` says what is amiss."""
         readiness = builds.readiness()
-        response = jsonify({"ready": readiness.ready, "checks": readiness.checks})
+        checks = dict(readiness.checks)
+        if switch is not None:
+            checks["scheduler"] = _scheduler(switch)
+        response = jsonify({"ready": readiness.ready, "checks": checks})
         response.status_code = 200 if readiness.ready else 503
         return response
 
@@ -39,3 +45,11 @@ def blueprint(builds: Builds, version: str, *, eremetic: bool = False) -> Bluepr
         return jsonify({"name": "builder-framework", "version": version, "api": "v1"})
 
     return health
+
+
+def _scheduler(switch: Scheduler) -> str:
+    """Paused is no fault: builds are accepted, and a load balancer shall not take us out."""
+    try:
+        return switch.look().state(switch.on_agents())
+    except StoreUnavailableError:
+        return "not known"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from flask import Blueprint, Response, jsonify
 from pydantic import field_validator
 
-from api import auth, bodies, errors
+from api import audit, auth, bodies, errors
 from api.fields import Body, fail
 from api.schemas import parse
 from builder_framework.codec import timestamp
@@ -74,6 +74,7 @@ def _add_tokens(made: Blueprint, tokens: Tokens) -> None:
         token, text = new_token(auth.owner(), _wish(body), time.time())
         _within_reach(token)
         tokens.create(token)
+        audit.about(token.id)
         response = jsonify({**_shown(token), "token": text.reveal()})
         response.status_code = 201
         response.headers["Location"] = f"/api/v1/tokens/{token.id}"

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, jsonify, request
 
-from api import admission, auth, bodies, logtext, params, render, schemas, sse, uploads
-from builder_framework import failpoints
+from api import admission, audit, auth, bodies, logtext, params, render, schemas, sse, uploads
+from builder_framework import failpoints, logfields
 from builder_framework.domain.access import Action
 from builder_framework.domain.notices import is_message_id
 from builder_framework.domain.states import State
@@ -50,6 +50,8 @@ def blueprint(
         if view is None:
             admitted = admission.admitted(body.to_request(policy, upload), auth.actor(), projects)
             view, created = builds.submit(admitted, owner, idempotency)
+        logfields.add(build_id=view.build.id)
+        audit.about(view.build.id)
         shown = render.build(view)
         response = jsonify(shown)
         response.status_code = 202

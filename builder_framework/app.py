@@ -17,7 +17,7 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from api import create_app
-from builder_framework import __version__, addresses, config, failpoints, keys
+from builder_framework import __version__, addresses, config, failpoints, keys, logfields
 from builder_framework.addresses import ZooKeeperAddress
 from builder_framework.election.base import Election
 from builder_framework.election.database import DatabaseElection
@@ -29,16 +29,23 @@ from builder_framework.errors import (
     FieldProblem,
     StoreUnavailableError,
 )
+from builder_framework.instruments import Instruments
 from builder_framework.leader import Leader
 from builder_framework.people import People
 from builder_framework.ports import Eremetic
 from builder_framework.redact import Secret
+from builder_framework.service.audit import AuditTrail
 from builder_framework.service.door import Door
 from builder_framework.service.follower import Follower
 from builder_framework.service.logs import Logs, LogStore
+from builder_framework.service.measures import Exposition
+from builder_framework.service.scheduling import Switch
+from builder_framework.store.audit import SqlAudit
 from builder_framework.store.forgotten import SqlForgotten
 from builder_framework.store.logs import DatabaseLogs
+from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.projects import SqlProjects
+from builder_framework.store.scheduling import SqlScheduling
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.tokens import SqlTokens
 from builder_framework.store.uploads import SqlUploads
@@ -66,6 +73,10 @@ class Application:
         sealer = keys.sealer_at_start(settings.storage())
         self._store = SqlStore(settings.database(), sealer)
         self._logs = _logs(self._store, settings.data_dir)
+        self._trail = AuditTrail(SqlAudit(self._store))
+        self._switch = Switch(SqlScheduling(self._store))
+        self._instruments = Instruments()
+        self._exposition = Exposition(self._instruments, SqlMeasures(self._store.reading))
         announce = settings.announcer().deliveries_of
         self._door = Door(
             Follower(self._store, self._logs, time.time, announce, settings.dedupe_window)
@@ -81,6 +92,11 @@ class Application:
                 settings.request_policy(),
                 SqlUploads(self._store),
                 _eremetic(settings, self._store),
+                trail=self._trail,
+                switch=self._switch,
+                instruments=self._instruments,
+                exposition=self._exposition,
+                metrics_public=settings.metrics_public,
             ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),
@@ -91,6 +107,7 @@ class Application:
         """Serve until SIGTERM or SIGINT; the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             gevent.signal_handler(number, self._stopping.set)
+        self._trail.start()
         self._server.start()
         log.info("builder %s: API on %s, data in %s", __version__, self._url(), self._where())
         threading.Thread(target=self._campaign, name="campaign", daemon=True).start()
@@ -108,6 +125,8 @@ class Application:
             self._fatal("nobody can be elected")
 
     def _watch(self) -> None:
+        if not self._trail.alive:
+            self._fatal("the thread of the audit trail ended")
         if self._leader is not None:
             if not self._election.held():
                 self._fatal("this process leads no longer")
@@ -123,14 +142,24 @@ class Application:
         token = self._store.lead(f"{socket.gethostname()}:{os.getpid()}", self._url())
         master = addresses.shown(self._settings.mesos_master)
         log.info("leading with token %d; the master is %s", token, master)
-        leader = Leader(self._settings, self._store, self._logs, self._broken, self._fatal)
+        leader = Leader(
+            self._settings,
+            self._store,
+            self._logs,
+            self._instruments,
+            self._switch,
+            self._broken,
+            self._fatal,
+        )
         leader.start()
         self._door.builds = leader.service
+        self._exposition.figures = leader.figures
         return leader
 
     def _shut_down(self) -> None:
         log.info("stopping; running builds go on")
         self._server.stop(timeout=_DRAIN_SECONDS)
+        self._trail.stop()
         if self._leader is not None:
             self._leader.stop()
         self._election.resign()
@@ -226,13 +255,11 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def run(config_file: Path | None = None) -> int:
     """Load the settings, run, and turn errors into sentences and exit codes."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr, level="INFO"
-    )
+    logging.basicConfig(format=logfields.TEXT, stream=sys.stderr, level="INFO")
     try:
         failpoints.arm(os.environ)
         settings = config.load(os.environ, config_file)
-        logging.getLogger().setLevel(settings.log_level)
+        logfields.install(sys.stderr, settings.log_format, settings.log_level)
         return Application(settings).run()
     except ConfigError as error:
         for problem in error.problems:

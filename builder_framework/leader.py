@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 from builder_framework.cluster import ClusterInput
 from builder_framework.config import Settings
+from builder_framework.config.values import DAY
 from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import Resources
 from builder_framework.domain.retry import RetryPolicy
+from builder_framework.instruments import Instruments
 from builder_framework.mesos.agents import AgentWorkDirs
 from builder_framework.mesos.driver import SchedulerDriver
 from builder_framework.mesos.gateway import MesosCluster
@@ -24,10 +26,15 @@ from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.limits import RunningLimits
 from builder_framework.service.logs import Logs
+from builder_framework.service.measures import Figures
 from builder_framework.service.post import Poster
+from builder_framework.service.retention import Retention, Sweep
+from builder_framework.service.scheduling import Switch
 from builder_framework.service.uploads import UploadSweeper
 from builder_framework.service.webhooks import Webhooks
+from builder_framework.store.audit import SqlAudit
 from builder_framework.store.projects import catalog
+from builder_framework.store.retention import SqlRetention
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.uploads import SqlUploads
 
@@ -42,6 +49,8 @@ class Leader:
         settings: Settings,
         store: SqlStore,
         logs: Logs,
+        instruments: Instruments,
+        switch: Switch,
         broken: Callable[[str], None],
         fatal: Callable[[str], None],
     ) -> None:
@@ -85,10 +94,13 @@ class Leader:
             subscribed=lambda: self._driver.subscribed,
             fatal=fatal,
             announce=settings.announcer().deliveries_of,
+            instruments=instruments,
         )
-        self.service = BuildService(parts, _loop_policy(settings, template, store), time.time)
-        self._webhooks = _webhooks(settings, store)
+        policy = _loop_policy(settings, template, store, switch)
+        self.service = BuildService(parts, policy, time.time)
+        self._webhooks = _webhooks(settings, store, instruments)
         self._uploads = UploadSweeper(SqlUploads(store).sweep)
+        self._retention = Retention(_sweeps(settings, store, logs))
 
     def start(self) -> None:
         """Take up what the store holds and subscribe. Raises StoreUnavailableError."""
@@ -96,6 +108,7 @@ class Leader:
         if self._webhooks is not None:
             self._webhooks.start()
         self._uploads.start()
+        self._retention.start()
         self._driver.start()
 
     def watch(self) -> None:
@@ -108,6 +121,8 @@ class Leader:
             self._fatal("the webhooks' thread ended")
         if not self._uploads.alive:
             self._fatal("the thread that removes uploads ended")
+        if not self._retention.alive:
+            self._fatal("the thread that removes what is old ended")
 
     def stop(self) -> None:
         """Builds go on without us: no teardown, only the end of the connections."""
@@ -115,7 +130,22 @@ class Leader:
         if self._webhooks is not None:
             self._webhooks.stop()
         self._uploads.stop()
+        self._retention.stop()
         self.service.stop()
+
+    def figures(self) -> Figures:
+        """For `/metrics`, from any thread."""
+        service = self.service.activity()
+        return Figures(
+            subscribed=self._driver.subscribed,
+            silence=self._driver.silence,
+            subscriptions=self._driver.subscriptions,
+            executors_busy=service.executors_busy,
+            executors_idle=service.executors_idle,
+            logs_followed=service.logs_followed,
+            log_lag=service.log_lag,
+            inputs=service.inputs,
+        )
 
     def _post(self, item: ClusterInput) -> None:
         self.service.post(item)
@@ -147,7 +177,9 @@ def _executor_resources(settings: Settings) -> Resources:
     return Resources(settings.executor_cpus, settings.executor_mem, 0.0)
 
 
-def _loop_policy(settings: Settings, template: ExecutorTemplate, store: SqlStore) -> LoopPolicy:
+def _loop_policy(
+    settings: Settings, template: ExecutorTemplate, store: SqlStore, switch: Switch
+) -> LoopPolicy:
     return LoopPolicy(
         machine=MachinePolicy(
             staging_timeout=settings.staging_timeout,
@@ -164,10 +196,28 @@ def _loop_policy(settings: Settings, template: ExecutorTemplate, store: SqlStore
         dedupe_window=settings.dedupe_window,
         kind=lambda build: kind(build, template),
         running_limits=RunningLimits(lambda: catalog(store), time.monotonic),
+        scheduling=switch.current,
     )
 
 
-def _webhooks(settings: Settings, store: SqlStore) -> Webhooks | None:
+def _webhooks(settings: Settings, store: SqlStore, instruments: Instruments) -> Webhooks | None:
     """None without a secret: what cannot be signed is not sent."""
     keys = settings.webhook_keys()
-    return Webhooks(store.outbox, keys, Poster()) if keys else None
+    return Webhooks(store.outbox, keys, Poster(), instruments=instruments) if keys else None
+
+
+def _sweeps(settings: Settings, store: SqlStore, logs: Logs) -> dict[str, tuple[float, Sweep]]:
+    """What is removed, and after how many seconds. Whoever asks for the same as a build that may
+    still be given to him shall find it: none goes within `dedupe_window`.
+    """
+    old = SqlRetention(store, logs.remove)
+    sweeps: dict[str, tuple[float, Sweep]] = {}
+    if settings.retention_log_days:
+        sweeps["logs"] = (settings.retention_log_days * DAY, old.remove_logs)
+    if settings.retention_days:
+        kept = max(settings.retention_days * DAY, settings.dedupe_window)
+        sweeps["builds"] = (kept, old.remove_builds)
+    if settings.retention_audit_days:
+        audit = SqlAudit(store)
+        sweeps["entries of the audit trail"] = (settings.retention_audit_days * DAY, audit.forget)
+    return sweeps

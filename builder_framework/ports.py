@@ -13,6 +13,7 @@ from typing import IO, Protocol
 
 from builder_framework.domain.delivery import Delivery, Try
 from builder_framework.domain.model import Build, BuildRequest, Resources
+from builder_framework.domain.scheduling import Mode, Scheduling
 from builder_framework.domain.states import State
 from builder_framework.protocol import EngineMode
 from builder_framework.recipe import UploadSource
@@ -246,4 +247,20 @@ class Builds(Protocol):
 
     def readiness(self) -> Readiness:
         """Never raises."""
+        ...
+
+
+class Scheduler(Protocol):
+    """Whether builds are started. All calls may raise StoreUnavailableError."""
+
+    def look(self) -> Scheduling:
+        """As it was said last, in whatever process."""
+        ...
+
+    def turn(self, mode: Mode, by: str) -> Scheduling:
+        """Say it, durably. Holds at once where this process leads, else within a second."""
+        ...
+
+    def on_agents(self) -> int:
+        """How many builds may have a task."""
         ...

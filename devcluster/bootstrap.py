@@ -39,6 +39,7 @@ UNITS = (
     "containerd.service",
     "docker-registry.service",
     "postgresql.service",
+    "prometheus.service",
     "ssh.service",
     "ssh.socket",
 )
@@ -143,6 +144,8 @@ REQUIREMENTS: tuple[tuple[str, Callable[[], bool]], ...] = (
     ("debootstrap", command("debootstrap")),
     ("busybox-static", busybox_is_static),
     ("postgresql", postgres_is_there),
+    # promtool, which tests our alert rules.
+    ("prometheus", command("promtool")),
     ("iptables", command("iptables")),
     ("iproute2", command("ip")),
     # ZooKeeper, for tests of whom it names as leader.

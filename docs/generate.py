@@ -14,6 +14,7 @@ from builder_framework.config import PREFIX, Settings
 from builder_framework.domain import events, machine
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.protocol import Phase, Reason
+from builder_framework.service import measures
 
 HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "tests" / "golden"
@@ -85,6 +86,16 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
+def metrics() -> str:
+    """docs/metrics.md: every metric, and what to do about each alert."""
+    head = (HERE / "metrics_head.txt").read_text(encoding="utf-8")
+    lines = [NOTE + head, "| metric | type | meaning |", "|---|---|---|"]
+    for family in measures.all_families():
+        suffix = "_total" if family.type == "counter" else ""
+        lines.append(f"| `{family.name}{suffix}` | {family.type} | {family.documentation} |")
+    return "\n".join(lines) + "\n"
+
+
 def _shown(value: object) -> str:
     if value is None or value == ():
         return NOTHING
@@ -138,7 +149,12 @@ def _case(value: object) -> str:
     return ", ".join(map(str, getattr(value, "values", [value])))
 
 
-PAGES = {"states.md": states, "configuration.md": configuration, "golden.md": golden}
+PAGES = {
+    "states.md": states,
+    "configuration.md": configuration,
+    "golden.md": golden,
+    "metrics.md": metrics,
+}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():

@@ -181,6 +181,10 @@ class Client:
         """What is at `/api/v1/PATH`."""
         return self._json("GET", f"/api/v1/{path}")
 
+    def post(self, path: str) -> Json:
+        """Do what `/api/v1/PATH` is for, without a body."""
+        return self._json("POST", f"/api/v1/{path}")
+
     def put(self, path: str, body: Mapping[str, Any]) -> None:
         """Make `/api/v1/PATH` what `body` says."""
         self._send("PUT", f"/api/v1/{path}", body=body).close()

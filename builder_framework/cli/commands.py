@@ -23,8 +23,12 @@ from builder_framework.errors import (
 
 # Command -> module: loaded when asked for.
 _LAZY = {
+    "audit": "builder_framework.cli.operators",
     "db": "builder_framework.cli.db",
+    "drain": "builder_framework.cli.operators",
+    "pause": "builder_framework.cli.operators",
     "project": "builder_framework.cli.projects",
+    "resume": "builder_framework.cli.operators",
     "submit": "builder_framework.cli.submit",
     "token": "builder_framework.cli.tokens",
     "users": "builder_framework.cli.users",

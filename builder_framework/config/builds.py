@@ -12,6 +12,7 @@ from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
 from builder_framework.domain.notices import Announcer
+from builder_framework.logfields import LogFormat
 from builder_framework.ports import Permission, RequestPolicy
 from builder_framework.redact import Secret
 from builder_framework.validate import image_reference
@@ -104,8 +105,24 @@ class BuildSettings(ExecutorSettings):
         ("tutum/builder",),
         description="Images whose tasks become builds, whatever their tag; no other task is taken.",
     )
+    retention_days: Amount = Field(
+        0.0,
+        description="Days after their end for which builds are kept, with their logs; 0: for ever. "
+        "None goes within `dedupe_window`, or while its webhooks are still to be sent.",
+    )
+    retention_log_days: Amount = Field(
+        0.0, description="Days after a build's end for which its log is kept; 0: as the build."
+    )
+    retention_audit_days: Amount = Field(
+        365.0, description="Days for which the audit trail is kept; 0: for ever."
+    )
 
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
+    log_format: LogFormat = Field(
+        LogFormat.AUTO,
+        description="How standard error is written: `text`, `json` (an object a line) or `auto`: "
+        "text at a terminal, JSON elsewhere.",
+    )
 
     @field_validator("git_protocols")
     @classmethod

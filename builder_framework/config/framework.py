@@ -58,6 +58,12 @@ class FrameworkSettings(BaseModel):
     password: SecretStr | None = Field(None, description="Password of the only user.")
     users_file: Path | None = Field(None, description="Users, as `builder users add` writes them.")
 
+    metrics_public: bool = Field(
+        False,
+        description="`/metrics` needs no login. Otherwise it takes a viewer of all builds, for "
+        "example a token of one.",
+    )
+
     data_dir: Path = Field(Path("data"), description="Directory of database and build logs.")
     database_url: SecretStr | None = Field(
         None,

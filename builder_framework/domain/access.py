@@ -27,13 +27,15 @@ _RANK = {role: rank for rank, role in enumerate(Role)}
 class Action(str, enum.Enum):
     """What a request does.
 
-    OWN: to the caller's own things, as everybody may. SEE: builds with their logs. SUBMIT: a new
-    build. CHANGE: a build that is there. OPERATE: the framework itself. MANAGE: a project's members
-    and credentials. ADMINISTER: what projects there are, and what they may.
+    OWN: to the caller's own things, as everybody may. SEE: builds with their logs. MEASURE: figures
+    over all builds. SUBMIT: a new build. CHANGE: a build that is there. OPERATE: the framework
+    itself. MANAGE: a project's members and credentials. ADMINISTER: what projects there are, and
+    what they may.
     """
 
     OWN = "own"
     SEE = "see"
+    MEASURE = "measure"
     SUBMIT = "submit"
     CHANGE = "change"
     OPERATE = "operate"
@@ -109,7 +111,7 @@ def decide(actor: Actor, action: Action, subject: Subject | None = None) -> Verd
     """Whether `actor` may do it; without a subject, whether there may be one with which it may."""
     if action is Action.OWN:
         return Verdict.ALLOWED
-    if action in (Action.OPERATE, Action.ADMINISTER):
+    if action in _EVERYWHERE:
         return _allowed(actor.role.covers(_LEAST[action]))
     if subject is None:
         return _allowed(actor.anywhere.covers(_LEAST[action]))
@@ -122,7 +124,10 @@ def decide(actor: Actor, action: Action, subject: Subject | None = None) -> Verd
     return _allowed(role.covers(least))
 
 
+_EVERYWHERE = frozenset({Action.MEASURE, Action.OPERATE, Action.ADMINISTER})
+
 _LEAST = {
+    Action.MEASURE: Role.VIEWER,
     Action.SEE: Role.VIEWER,
     Action.SUBMIT: Role.BUILDER,
     Action.CHANGE: Role.BUILDER,

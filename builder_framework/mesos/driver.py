@@ -82,6 +82,7 @@ class SchedulerDriver(Calls, MesosSchedulerDriver):  # type: ignore[misc]
 
     It runs on greenlets (the application patches for gevent) as well as on threads. `aborted` turns
     True when its thread has ended, for whatever reason; `failure` says so where somebody must help.
+    `subscriptions`: how many there were.
     """
 
     detector: MasterDetector | None
@@ -126,6 +127,7 @@ class SchedulerDriver(Calls, MesosSchedulerDriver):  # type: ignore[misc]
         self._last_event = 0.0
         self._subscribed_at = 0.0
         self._failures = 0
+        self.subscriptions = 0
         self._stopping = threading.Event()
         self._woken = threading.Event()
 
@@ -187,6 +189,11 @@ class SchedulerDriver(Calls, MesosSchedulerDriver):  # type: ignore[misc]
     def subscribed(self) -> bool:
         """Whether events are coming in: subscribed, and not silent for too long."""
         return bool(self.connected) and time.monotonic() - self._last_event <= self._patience
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds since the last event of any subscription; None before the first."""
+        return time.monotonic() - self._last_event if self.subscriptions else None
 
     @property
     def framework(self) -> dict[str, Any]:
@@ -304,6 +311,7 @@ class SchedulerDriver(Calls, MesosSchedulerDriver):  # type: ignore[misc]
         self._patience = interval * MISSED_HEARTBEATS + HEARTBEAT_GRACE
         self._last_event = self._subscribed_at = time.monotonic()
         self._session = session
+        self.subscriptions += 1
         self._masters.subscribed()
         master = self._dict_cls(hostname=session.name, port=session.peer.port)
         try:

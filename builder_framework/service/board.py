@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from builder_framework.domain.model import Build, Resources
 from builder_framework.domain.offers import QueuedBuild, RefusalReason
+from builder_framework.domain.scheduling import Scheduling
 from builder_framework.ports import Refusal, Waiting
+
+_STARTS = Scheduling()
 
 _SENTENCES = {
     RefusalReason.GPUS.value: "are kept for GPU work",
@@ -80,13 +83,25 @@ class WaitingBoard:
         """What agents offered under an old subscription says nothing now."""
         self._seen.clear()
 
-    def waiting(self, build: Build, position: int, *, subscribed: bool, now: float) -> Waiting:
+    def waiting(
+        self,
+        build: Build,
+        position: int,
+        *,
+        subscribed: bool,
+        now: float,
+        scheduling: Scheduling = _STARTS,
+    ) -> Waiting:
         """Why `build` waits, for programs and for people."""
         seen = self._seen.get(build.id)
         counts = Counter(seen.refusals.values()) if seen else Counter[str]()
         return Waiting(
             position=position,
-            message=_sentence(build, counts, subscribed=subscribed, now=now),
+            message=(
+                _sentence(build, counts, subscribed=subscribed, now=now)
+                if scheduling.starts
+                else scheduling.sentence()
+            ),
             refusals=tuple(Refusal(reason, n) for reason, n in sorted(counts.items())),
             agents_seen=counts.total() if seen else 0,
             last_offer_at=seen.at if seen else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from builder_framework import failpoints
 from builder_framework.cluster import Cluster, Sandboxes
@@ -13,6 +13,7 @@ from builder_framework.domain.model import Build, BuildRequest, new_build_id
 from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.errors import BuilderError, StoreUnavailableError
+from builder_framework.instruments import Instruments
 from builder_framework.ports import (
     BuildView,
     DeliveryView,
@@ -49,6 +50,18 @@ class Parts:
     subscribed: Callable[[], bool]
     fatal: Callable[[str], None]
     announce: Announce = no_notices
+    instruments: Instruments = field(default_factory=Instruments)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What the service is busy with; see `measures.Figures`."""
+
+    executors_busy: int
+    executors_idle: int
+    logs_followed: int
+    log_lag: float
+    inputs: int
 
 
 class BuildService:
@@ -56,10 +69,16 @@ class BuildService:
 
     def __init__(self, parts: Parts, policy: LoopPolicy, clock: Callable[[], float]) -> None:
         self._parts = parts
+        self._policy = policy
         self._clock = clock
         self._bell = Bell()
         self._collector = LogCollector(
-            parts.sandboxes, parts.logs, self._bell, self._build, self._apply
+            parts.sandboxes,
+            parts.logs,
+            self._bell,
+            self._build,
+            self._apply,
+            parts.instruments,
         )
         self._results = ResultFetcher(parts.sandboxes, self._apply)
         self._dispatcher = Dispatcher()
@@ -69,6 +88,7 @@ class BuildService:
             fetch_result=self._fetch_result,
             fatal=parts.fatal,
             announce=parts.announce,
+            instruments=parts.instruments,
         )
         self._loop = Loop(parts.store, parts.cluster, self._dispatcher, policy, hooks, clock)
         self._inbox = InboxReader(parts.store, self._loop.post)
@@ -110,6 +130,12 @@ class BuildService:
     def alive(self) -> bool:
         """Whether builds are being looked after; when not, this process must end."""
         return self._loop.alive and self._dispatcher.alive and self._inbox.alive
+
+    def activity(self) -> Activity:
+        """For operators; from any thread."""
+        busy, idle = self._loop.executors()
+        behind = self._collector.behind()
+        return Activity(busy, idle, len(behind), max(behind, default=0.0), self._loop.waiting)
 
     # -- ports.Builds --------------------------------------------------------------------------
 
@@ -200,6 +226,10 @@ class BuildService:
         if build.state is State.QUEUED:
             position = self._loop.active.positions().get(build.id, 1)
             waiting = self._loop.board.waiting(
-                build, position, subscribed=self._loop.subscribed, now=self._clock()
+                build,
+                position,
+                subscribed=self._loop.subscribed,
+                now=self._clock(),
+                scheduling=self._policy.scheduling(),
             )
         return BuildView(build, waiting, self._parts.logs.size(build.id))

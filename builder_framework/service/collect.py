@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from builder_framework import failpoints
+from builder_framework import failpoints, logfields
 from builder_framework.cluster import Sandboxes
 from builder_framework.domain import events as ev
 from builder_framework.domain.changes import is_current
@@ -18,6 +18,7 @@ from builder_framework.errors import (
     SandboxError,
     StoreUnavailableError,
 )
+from builder_framework.instruments import Instruments
 from builder_framework.mesos.status import from_report
 from builder_framework.ports import Watch
 from builder_framework.protocol import (
@@ -51,7 +52,13 @@ class LogCollector:
     """One follower per build that has a task."""
 
     def __init__(
-        self, sandboxes: Sandboxes, logs: Logs, bell: Bell, get: Get, apply: Apply
+        self,
+        sandboxes: Sandboxes,
+        logs: Logs,
+        bell: Bell,
+        get: Get,
+        apply: Apply,
+        instruments: Instruments | None = None,
     ) -> None:
         self._sandboxes = sandboxes
         self._logs = logs
@@ -59,7 +66,9 @@ class LogCollector:
         self._get = get
         self._apply = apply
         self._lock = threading.Lock()
-        self._following: set[str] = set()
+        self._instruments = instruments or Instruments()
+        # When each log was read to its end last; monotonic.
+        self._following: dict[str, float] = {}
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -71,12 +80,23 @@ class LogCollector:
         with self._lock:
             if build_id in self._following:
                 return
-            self._following.add(build_id)
+            self._following[build_id] = time.monotonic()
         threading.Thread(
             target=self._follow, args=(build_id,), name=f"log {build_id}", daemon=True
         ).start()
 
+    def behind(self) -> list[float]:
+        """For each log that is followed: seconds since it was read to its end."""
+        now = time.monotonic()
+        with self._lock:
+            return [now - since for since in self._following.values()]
+
+    def _caught_up(self, build_id: str) -> None:
+        with self._lock:
+            self._following[build_id] = time.monotonic()
+
     def _follow(self, build_id: str) -> None:
+        logfields.begin(build_id=build_id)
         try:
             while not self._stopping.is_set():
                 try:
@@ -89,7 +109,7 @@ class LogCollector:
             log.exception("the log of build %s is not followed any more", build_id)
         finally:
             with self._lock:
-                self._following.discard(build_id)
+                self._following.pop(build_id, None)
 
     def _follow_build(self, build_id: str) -> bool:
         """Collect the logs of all attempts, one after the other. Whether that is done."""
@@ -105,6 +125,7 @@ class LogCollector:
                     self._apply(build_id, ev.LogCompleted())
                     return True
                 else:
+                    self._caught_up(build_id)
                     watch.wait(_IDLE_POLL)
         return False
 
@@ -165,10 +186,13 @@ class LogCollector:
         """Copy the next piece. Whether there may be more right now."""
         offset = self._logs.size(build_id) - base
         piece = self._sandboxes.read(attempt, log_file_name(attempt.task_id), offset)
-        if piece:
+        if not piece:
+            self._caught_up(build_id)
+        else:
             failpoints.reach("T20.before")
             self._logs.append(build_id, piece)
             failpoints.reach("T20.after")
+            self._instruments.log_bytes.inc(len(piece))
             self._bell.ring(build_id)
         return bool(piece)
 
@@ -211,6 +235,7 @@ class ResultFetcher:
         ).start()
 
     def _run(self, build_id: str, attempt: Attempt) -> None:
+        logfields.begin(build_id=build_id)
         try:
             self._apply(build_id, self._event(attempt))
         except BuilderError as error:

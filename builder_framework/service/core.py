@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from builder_framework import cluster as cl
@@ -33,6 +33,7 @@ from builder_framework.errors import (
     StaleWriteError,
     StoreUnavailableError,
 )
+from builder_framework.instruments import Instruments
 from builder_framework.mesos import status
 from builder_framework.mesos.reconcile import Reconciliation
 from builder_framework.protocol import decode_lease_request
@@ -74,6 +75,7 @@ class Hooks:
     fetch_result: Callable[[str, Build], None]
     fatal: Callable[[str], None]
     announce: Announce = no_notices
+    instruments: Instruments = field(default_factory=Instruments)
 
 
 class Loop:
@@ -99,7 +101,9 @@ class Loop:
         self._outage = OutageLog("changes of builds")
         self._reconciliation = Reconciliation()
         self.board = WaitingBoard()
-        self._desk = OfferDesk(cluster, dispatcher, policy, self.board, self.post)
+        self._desk = OfferDesk(
+            cluster, dispatcher, policy, self.board, self.post, hooks.instruments
+        )
         self._effects = Effects(cluster, dispatcher, hooks.follow_log)
         self.active = HotBuilds(policy.machine)
         self._attendance = Attendance(clock())
@@ -130,6 +134,15 @@ class Loop:
         """Whether inputs are being taken."""
         return self._thread.is_alive()
 
+    def executors(self) -> tuple[int, int]:
+        """How many executors that live on have builds now, and how many wait for some."""
+        return self._desk.executors.count()
+
+    @property
+    def waiting(self) -> int:
+        """Inputs that were handed in and are still to be taken."""
+        return self._inbox.qsize()
+
     def post(self, item: Input) -> None:
         """Hand in an input; never blocks."""
         self._inbox.put(item)
@@ -142,7 +155,7 @@ class Loop:
                 items = self._take()
                 if None in items:
                     return
-                self._turn([item for item in items if item is not None])
+                self._timed_turn([item for item in items if item is not None])
         except Exception as error:
             log.exception("the loop ends")
             self._hooks.fatal(f"the loop ended: {error}")
@@ -155,6 +168,12 @@ class Loop:
         while len(items) < _MAX_BATCH and not self._inbox.empty():
             items.append(self._inbox.get())
         return items
+
+    def _timed_turn(self, items: list[Input]) -> None:
+        began = time.monotonic()
+        self._turn(items)
+        if items:
+            self._hooks.instruments.turns.observe(time.monotonic() - began)
 
     def _turn(self, items: list[Input]) -> None:
         batch = Batch(

@@ -12,7 +12,9 @@ from builder_framework import failpoints
 from builder_framework.domain import avoid, machine, offers
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Build, Placement, Resources
+from builder_framework.domain.scheduling import Scheduling
 from builder_framework.domain.states import State
+from builder_framework.instruments import Instruments
 from builder_framework.service.batch import Batch
 from builder_framework.service.board import WaitingBoard, to_match
 from builder_framework.service.dispatch import Dispatcher
@@ -50,6 +52,7 @@ class LoopPolicy:
     seconds that an executor waits for another build. `kind`: builds of the same one may share an
     executor; None: the build has its own. `dedupe_window`: seconds for which a finished build does
     for others who ask for the same. `running_limits`: how many builds of a project may run at once.
+    `scheduling`: whether builds are started.
     """
 
     machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
@@ -61,6 +64,7 @@ class LoopPolicy:
     dedupe_window: float = 86400.0
     kind: Callable[[Build], str | None] = lambda _: None
     running_limits: Callable[[], Mapping[str, int]] = dict
+    scheduling: Callable[[], Scheduling] = Scheduling
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,14 @@ class OfferDesk:
         policy: LoopPolicy,
         board: WaitingBoard,
         post: Callable[[Input], None],
+        instruments: Instruments,
     ) -> None:
         self._cluster = cluster
         self._dispatcher = dispatcher
         self._policy = policy
         self._board = board
         self._post = post
+        self._instruments = instruments
         self._offers: dict[str, offers.Offer] = {}
         self._matches: Sequence[offers.Match] = ()
         self._taking_part = False
@@ -101,6 +107,7 @@ class OfferDesk:
 
     def receive(self, received: Sequence[offers.Offer], now: float) -> None:
         """Offers came in; the turn at hand answers them."""
+        self._instruments.offers_seen.inc(len(received))
         self._offers.update({offer.id: offer for offer in received})
         self._heard_at = now
 
@@ -109,6 +116,7 @@ class OfferDesk:
 
         Whatever the master remembers of our wishes is said again.
         """
+        self._count_declined(len(self._offers), "void")
         self._offers.clear()
         self._board.clear()
         self._taking_part = True
@@ -124,7 +132,8 @@ class OfferDesk:
         self._planned = {}
         if not self._offers or framework_id is None:
             return
-        waiting = self._queue(batch)
+        starts = self._policy.scheduling().starts
+        waiting = self._queue(batch) if starts else []
         failpoints.reach("T4.before", when=bool(waiting))
         result = offers.match(
             waiting,
@@ -151,6 +160,8 @@ class OfferDesk:
         if offers.RefusalReason.COLDER.value in reasons:
             refuse = _REFUSE_SHORT
         for agent in result.unused:
+            why = _why(agent, waiting, result.refusals)
+            self._count_declined(len(agent.offers), why)
             self._make_room(agent, waiting, result.refusals, batch.now)
             self.decline(agent, refuse)
 
@@ -229,6 +240,7 @@ class OfferDesk:
     def give_back(self) -> None:
         """The turn could not be stored: what it matched is not launched."""
         for agent in {match.agent.first.agent_id: match.agent for match in self._matches}.values():
+            self._count_declined(len(agent.offers), "not_stored")
             self.decline(agent)
         self._matches = ()
 
@@ -242,6 +254,7 @@ class OfferDesk:
         for matches in by_agent.values():
             launches = tuple(self._launch_of(batch.builds[found.build_id]) for found in matches)
             agent = matches[0].agent
+            self._instruments.offers_used.inc(len(agent.offers))
             self._dispatcher.call(
                 partial(self._cluster.launch, agent, launches, refuse),
                 not_sent=partial(self._not_launched, launches),
@@ -260,6 +273,10 @@ class OfferDesk:
             event = ev.TaskMissing(launch.attempt.number, message)
             self._post(Happened(launch.build.id, event))
 
+    def _count_declined(self, offers: int, reason: str) -> None:
+        if offers:
+            self._instruments.offers_declined.labels(reason).inc(offers)
+
     def decline(
         self, agent: offers.AgentOffer, refuse: float = _REFUSE_SHORT, tries: int = 3
     ) -> None:
@@ -273,7 +290,7 @@ class OfferDesk:
     def steer(self, batch: Batch) -> None:
         """Take part in allocation only while something waits; a new wish clears old filters."""
         self._end_executors(self.executors.surplus(batch.now))
-        wanted = _waits(batch)
+        wanted = _waits(batch) and self._policy.scheduling().starts
         overdue = batch.now - self._heard_at > _REVIVE_AGAIN
         if wanted and (self._wished or not self._taking_part or overdue):
             self._heard_at = batch.now
@@ -282,6 +299,18 @@ class OfferDesk:
             self._dispatcher.call(self._cluster.suppress)
         self._taking_part = wanted
         self._wished = False
+
+
+def _why(
+    agent: offers.AgentOffer,
+    waiting: Sequence[offers.QueuedBuild],
+    refusals: Mapping[str, Mapping[str, str]],
+) -> str:
+    """In one word without an attribute's name: what the first build lacked that was left over."""
+    if not waiting:
+        return "idle"
+    told = (refusals.get(build.build_id, {}).get(agent.first.agent_id) for build in waiting)
+    return next((why.partition(":")[0] for why in told if why is not None), "not_needed")
 
 
 def _waits(batch: Batch) -> bool:

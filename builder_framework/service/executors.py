@@ -134,6 +134,12 @@ class Executors:
             ending += idle[: max(0, len(idle) - IDLE_PER_AGENT)]
         return [self._end(each) for each in ending]
 
+    def count(self) -> tuple[int, int]:
+        """How many have builds now, and how many wait for some; from any thread."""
+        known = tuple(self._by_id.values())
+        busy = sum(1 for each in known if each.running)
+        return busy, len(known) - busy
+
     def idle_on(self, agent_id: str) -> int:
         """How many idle ones an agent has."""
         return sum(1 for _ in self._idle_ones(agent_id))

@@ -26,6 +26,10 @@ class Logs(Protocol):
         """At most `limit` bytes from `offset`; empty at and after the end."""
         ...
 
+    def remove(self, build_id: str) -> None:
+        """Forget a log that is a file; rows go with the transaction that wants them gone."""
+        ...
+
 
 class LogStore:
     """`Logs` as one file per build, beside a database that is a file, too."""
@@ -69,6 +73,13 @@ class LogStore:
                 return file.read(limit)
         except FileNotFoundError:
             return b""
+
+    def remove(self, build_id: str) -> None:
+        """Raises StoreUnavailableError; does nothing for one that is gone."""
+        try:
+            self._path(build_id).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreUnavailableError(f"a log cannot be removed: {error.strerror}") from error
 
 
 class BuildWatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from builder_framework import logfields
 from builder_framework.domain.model import Build
 from builder_framework.domain.states import State
 
@@ -28,4 +29,5 @@ def tell(previous: Build | None, build: Build) -> None:
         facts.append(build.request.redactor().text(build.message))
     if build.state is State.SUCCEEDED and build.result.digest:
         facts.append(build.result.digest)
-    log.info("build %s: %s", build.id, " ".join(facts))
+    with logfields.about(build_id=build.id):
+        log.info("build %s: %s", build.id, " ".join(facts))

@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from builder_framework import __version__, failpoints
+from builder_framework import __version__, failpoints, logfields
 from builder_framework.domain import delivery as dl
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try
 from builder_framework.errors import BuilderError, StoreUnavailableError
+from builder_framework.instruments import Instruments
 from builder_framework.redact import Secret
 from builder_framework.service.post import Poster
 from builder_framework.store.base import Outbox
@@ -40,12 +41,14 @@ class Webhooks:
         secrets: tuple[Secret, ...],
         poster: Poster,
         clock: Callable[[], float] = time.time,
+        instruments: Instruments | None = None,
     ) -> None:
         """`secrets`: every message is signed with each of them."""
         self._outbox = outbox
         self._secrets = secrets
         self._poster = poster
         self._clock = clock
+        self._instruments = instruments or Instruments()
         self._lock = threading.Lock()
         self._busy: set[str] = set()
         self._wake = threading.Event()
@@ -97,12 +100,14 @@ class Webhooks:
             ).start()
 
     def _deliver(self, delivery: Delivery) -> None:
+        logfields.begin(build_id=delivery.build_id)
         try:
             failpoints.reach("T15.before")
             made = self._try(delivery)
             failpoints.reach("T15.after")
             after = dl.after_try(delivery, made, random.random())  # noqa: S311 (only jitter)
             _tell(after, made)
+            self._instruments.webhook_tries.labels(_outcome(after)).observe(made.seconds)
             self._record(after, made)
         except BuilderError as error:
             log.warning("a try of webhook %s was not recorded: %s", delivery.id, error)
@@ -137,6 +142,12 @@ class Webhooks:
                 log.warning("a try of webhook %s has to wait: %s", delivery.id, error)
                 if self._stopping.wait(_AFTER_ERROR):
                     raise
+
+
+def _outcome(delivery: Delivery) -> str:
+    if delivery.state is DeliveryState.DELIVERED:
+        return "delivered"
+    return "given_up" if delivery.next_at is None else "failed"
 
 
 def _tell(delivery: Delivery, made: Try) -> None:

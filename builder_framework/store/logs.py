@@ -53,6 +53,9 @@ class DatabaseLogs:
         skip = offset - found[0].offset
         return b"".join(row.data for row in found)[skip : skip + limit]
 
+    def remove(self, build_id: str) -> None:
+        """Nothing: see `service.logs.Logs`."""
+
 
 def _size(connection: sa.Connection, build_id: str) -> int:
     chunk = t.log_chunks.c

@@ -20,7 +20,7 @@ from builder_framework.errors import (
 from builder_framework.ports import Idempotency, ListQuery
 from builder_framework.seal import Sealer
 from builder_framework.store import changes as write
-from builder_framework.store import engine, leadership, migrate, queries, seals
+from builder_framework.store import engine, leadership, measures, migrate, queries, seals
 from builder_framework.store import tables as t
 from builder_framework.store.base import (
     ATTENDED,
@@ -143,6 +143,7 @@ class SqlStore:
                 sealer = seals.current(connection, self._sealer)
                 for change in changes:
                     write.write(connection, change, sealer)
+                measures.add(connection, changes)
                 if taken:
                     connection.execute(sa.delete(t.inbox).where(t.inbox.c.seq.in_(taken)))
         except CommitUnknownError:

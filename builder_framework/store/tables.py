@@ -46,6 +46,7 @@ builds = sa.Table(
     sa.Index("ix_builds_owner_seq", "owner", "seq"),
     sa.Index("ix_builds_log_complete", "log_complete"),
     sa.Index("ix_builds_upload_id", "upload_id"),
+    sa.Index("ix_builds_ended_at", "ended_at"),
     sa.Index("ix_builds_project_seq", "project", "seq"),
     sqlite_autoincrement=True,
 )
@@ -216,6 +217,37 @@ forgotten_tasks = sa.Table(
     "forgotten_tasks",
     metadata,
     sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
+)
+
+# Who did what. Only ever added to, but for what is too old.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("seq", _SEQUENCE, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("user", sa.String(64)),
+    sa.Column("token", sa.String(16)),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("subject", sa.String(255)),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("address", sa.String(64), nullable=False),
+    sa.Column("request_id", sa.String(64), nullable=False),
+    sa.Index("ix_audit_at", "at"),
+    sa.Index("ix_audit_user_seq", "user", "seq"),
+    sa.Index("ix_audit_action_seq", "action", "seq"),
+    sa.Index("ix_audit_subject_seq", "subject", "seq"),
+    sqlite_autoincrement=True,
+)
+
+# Sums over builds that ended: what they count survives restarts, failovers and retention.
+tallies = sa.Table(
+    "tallies",
+    metadata,
+    sa.Column("metric", sa.String(16), primary_key=True),
+    sa.Column("labels", sa.String(128), primary_key=True),
+    sa.Column("bucket", sa.String(16), primary_key=True),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
 )
 
 # Webhooks to send: written with the change they tell of, sent by a worker of its own.

@@ -16,6 +16,7 @@ from builder_framework.domain.model import Attempt, Resources
 from builder_framework.domain.notices import Announce, no_notices
 from builder_framework.domain.offers import AgentOffer, Offer
 from builder_framework.errors import NotSubscribedError, SandboxError
+from builder_framework.instruments import Instruments
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import LogStore
@@ -108,6 +109,7 @@ class Bench:
         self.store = SqlStore(url or f"sqlite:///{directory / 'builder.db'}", SEALER)
         self.store.lead("bench", None)
         self.fatal: list[str] = []
+        self.instruments = Instruments()
         parts = Parts(
             store=self.store,
             logs=LogStore(directory / "logs"),
@@ -116,6 +118,7 @@ class Bench:
             subscribed=lambda: True,
             fatal=self.fatal.append,
             announce=announce,
+            instruments=self.instruments,
         )
         self.ahead = 0.0
         self.service = BuildService(parts, policy or LoopPolicy(), self.clock)

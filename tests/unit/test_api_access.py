@@ -11,12 +11,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import create_app, schemas
+from builder_framework.audit import Entry, Query
 from builder_framework.domain.access import Role
 from builder_framework.domain.projects import Project
+from builder_framework.instruments import Instruments
 from builder_framework.people import People
 from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
+from builder_framework.service.measures import Exposition
+from builder_framework.service.scheduling import Switch
+from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.projects import SqlProjects
+from builder_framework.store.scheduling import SqlScheduling
 from builder_framework.store.sql import SqlStore
 from builder_framework.store.tokens import SqlTokens
 from builder_framework.users import UserFile
@@ -32,6 +38,10 @@ PROJECT = "/api/v1/projects/<project>"
 
 # The least role that a route takes: for a build of one's own, and for somebody else's.
 MATRIX: dict[tuple[str, str], tuple[Role, Role]] = {
+    ("GET", "/metrics"): (Role.VIEWER, Role.VIEWER),
+    ("GET", "/api/v1/audit"): (Role.OPERATOR, Role.OPERATOR),
+    ("GET", "/api/v1/scheduler"): (Role.VIEWER, Role.VIEWER),
+    ("POST", "/api/v1/scheduler/<verb>"): (Role.OPERATOR, Role.OPERATOR),
     ("GET", "/api/v1/whoami"): (EVERYBODY, EVERYBODY),
     # With the least role that a token may have.
     ("POST", "/api/v1/tokens"): (Role.VIEWER, Role.VIEWER),
@@ -67,6 +77,17 @@ BODIES: dict[tuple[str, str], object] = {
 }
 
 
+class Forgets:
+    """A trail without a database: what is in it is not the point here."""
+
+    def record(self, entry: Entry) -> None:
+        del entry
+
+    def page(self, query: Query) -> tuple[list[Entry], int | None]:
+        del query
+        return [], None
+
+
 @pytest.fixture(scope="module")
 def users(tmp_path_factory: pytest.TempPathFactory) -> UserFile:
     """One of each role, named like it; one of each role in project `shop` alone; and `other`."""
@@ -99,7 +120,18 @@ def projects(store: SqlStore) -> SqlProjects:
 @pytest.fixture
 def app(builds: MemoryBuilds, users: UserFile, store: SqlStore, projects: SqlProjects) -> Flask:
     people = People(users, projects, SqlTokens(store))
-    return create_app(builds, people, RequestPolicy(), keepalive=0.05)
+    measures = Instruments()
+    trail = Forgets()
+    return create_app(
+        builds,
+        people,
+        RequestPolicy(),
+        keepalive=0.05,
+        instruments=measures,
+        exposition=Exposition(measures, SqlMeasures(store.reading)),
+        trail=trail,
+        switch=Switch(SqlScheduling(store)),
+    )
 
 
 def routes(app: Flask) -> set[tuple[str, str]]:
@@ -129,7 +161,8 @@ class Asked:
 
     def __init__(self, http: FlaskClient, route: tuple[str, str], user: str, **names: str) -> None:
         method, path = route
-        for name, value in {"delivery_id": "msg_1", "user": "x", "name": "x", **names}.items():
+        others = {"delivery_id": "msg_1", "user": "x", "name": "x", "verb": "resume"}
+        for name, value in {**others, **names}.items():
             path = path.replace(f"<{name}>", value)
         path = path.replace("<token_id>", "0" * 16)
         answer = http.open(path, method=method, auth=(user, PASSWORD), json=BODIES.get(route))
