@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from api import admission, auth, bodies, errors, schemas
+from api import admission, audit, auth, bodies, errors, schemas
 from api.eremetic import fields, native, render
 from builder_framework.domain import endpoints, eremetic
 from builder_framework.domain.access import Action
@@ -81,6 +81,7 @@ class _Tasks:
         wanted = replace(self._request(body), task=self._kept(body))
         admitted = admission.admitted(wanted, auth.actor(), self._projects)
         view, _ = self._builds.submit(admitted, auth.owner())
+        audit.about(view.build.id)
         name = eremetic.task_name(view.build.id)
         response = render.answer(202, name)
         proto = request.headers.get("X-Forwarded-Proto", "http")
