@@ -14,10 +14,7 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("builds", sa.Column("project", sa.String(length=64), nullable=True))
     op.create_index(op.f("ix_builds_project_seq"), "builds", ["project", "seq"])
-    op.create_index(op.f("ix_builds_ended_at"), "builds", ["ended_at"])
     _create_projects()
-    _create_tallies()
-    _create_audit()
     op.create_table(
         "tokens",
         sa.Column("id", sa.String(length=16), nullable=False),
@@ -40,42 +37,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("build_id", name=op.f("pk_forgotten_tasks")),
     )
-
-
-def _create_tallies() -> None:
-    op.create_table(
-        "tallies",
-        sa.Column("metric", sa.String(length=16), nullable=False),
-        sa.Column("labels", sa.String(length=128), nullable=False),
-        sa.Column("bucket", sa.String(length=16), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.Column("seconds", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("metric", "labels", "bucket", name=op.f("pk_tallies")),
-    )
-
-
-def _create_audit() -> None:
-    op.create_table(
-        "audit",
-        sa.Column(
-            "seq",
-            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
-            nullable=False,
-        ),
-        sa.Column("at", sa.Float(), nullable=False),
-        sa.Column("user", sa.String(length=64), nullable=True),
-        sa.Column("token", sa.String(length=16), nullable=True),
-        sa.Column("action", sa.String(length=64), nullable=False),
-        sa.Column("subject", sa.String(length=255), nullable=True),
-        sa.Column("status", sa.Integer(), nullable=False),
-        sa.Column("address", sa.String(length=64), nullable=False),
-        sa.Column("request_id", sa.String(length=64), nullable=False),
-        sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit")),
-        sqlite_autoincrement=True,
-    )
-    op.create_index("ix_audit_at", "audit", ["at"])
-    for column in ("user", "action", "subject"):
-        op.create_index(f"ix_audit_{column}_seq", "audit", [column, "seq"])
 
 
 def _create_projects() -> None:
