@@ -29,14 +29,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
         sa.UniqueConstraint("owner", "name", name="uq_tokens_owner_name"),
     )
-    op.create_table(
-        "forgotten_tasks",
-        sa.Column("build_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["build_id"], ["builds.id"], name=op.f("fk_forgotten_tasks_build_id_builds")
-        ),
-        sa.PrimaryKeyConstraint("build_id", name=op.f("pk_forgotten_tasks")),
-    )
 
 
 def _create_projects() -> None:
