@@ -23,13 +23,14 @@ from api import (
     v1,
     web,
 )
+from api.eremetic import routes as eremetic_routes
 from api.metrics import Exposition
 from api.sessions import Sessions
 from builder_framework import __version__
 from builder_framework.audit import Audit
 from builder_framework.instruments import Instruments
 from builder_framework.people import People
-from builder_framework.ports import Builds, RequestPolicy, Scheduler, Uploads
+from builder_framework.ports import Builds, Eremetic, RequestPolicy, Scheduler, Uploads
 
 MAX_BODY_BYTES = 256 * 1024
 """Of a request's body. A build's spec travels in one Mesos task, so larger ones cannot work."""
@@ -43,6 +44,7 @@ def create_app(
     people: People,
     policy: RequestPolicy,
     kept: Uploads | None = None,
+    eremetic: Eremetic | None = None,
     *,
     version: str = __version__,
     instruments: Instruments | None = None,
@@ -56,7 +58,8 @@ def create_app(
     session_key: bytes | None = None,
     secure: bool = False,
 ) -> Flask:
-    """The WSGI application. `kept`: uploaded build contexts; None: there are none.
+    """The WSGI application. `kept`: uploaded build contexts; None: there are none. `eremetic`: the
+    API of Eremetic; None: there is none.
 
     `trail`: where changes are written down. `switch`: what `pause` and `drain` turn.
     `exposition`: what `/metrics` says; None: there is none. `metrics_public`: to everybody.
@@ -79,7 +82,7 @@ def create_app(
     errors.install(app)
     sessions = Sessions(session_key or secrets.token_bytes(32), people.stamp, secure=secure)
     gate = auth.install(app, people, builds, sessions, allowed_origins)
-    app.register_blueprint(health.blueprint(builds, version, switch))
+    app.register_blueprint(health.blueprint(builds, version, switch, eremetic=eremetic is not None))
     app.register_blueprint(tokens.blueprint(people))
     if people.projects is not None:
         app.register_blueprint(projects.blueprint(people.projects))
@@ -90,5 +93,8 @@ def create_app(
     app.register_blueprint(reference.blueprint(version))
     if kept is not None:
         app.register_blueprint(uploads.blueprint(kept))
+    if eremetic is not None:
+        app.url_map.converters["eremetic"] = eremetic_routes.TaskId
+        app.register_blueprint(eremetic_routes.blueprint(builds, policy, people.projects, eremetic))
     web.install(app, web.Parts(builds, policy, people.projects, gate, sessions))
     return app

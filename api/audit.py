@@ -24,6 +24,12 @@ ACTIONS = {
     "people.create": "token.create",
     "people.revoke": "token.revoke",
     "scheduler.change": "scheduler.change",
+    "eremetic.v1_add": "build.submit",
+    "eremetic.v0_add": "build.submit",
+    "eremetic.v1_kill": "build.cancel",
+    "eremetic.v0_kill": "build.cancel",
+    "eremetic.v1_delete": "task.delete",
+    "eremetic.v0_delete": "task.delete",
 }
 
 _PAGE = Answer(200, answers.AuditPage)

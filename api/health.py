@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from api.auth import public
 from api.described import Answer, describes
+from api.eremetic.render import version as eremetic_version
 from builder_framework import answers
 from builder_framework.errors import StoreUnavailableError
 from builder_framework.ports import Builds, Scheduler
@@ -16,8 +17,13 @@ _NOT_READY = Answer(503, answers.Ready)
 _VERSION = Answer(200, answers.Version)
 
 
-def blueprint(builds: Builds, version: str, switch: Scheduler | None = None) -> Blueprint:
-    """`/healthz`, `/readyz` and `/api/v1/version`."""
+def blueprint(
+    builds: Builds, version: str, switch: Scheduler | None = None, *, eremetic: bool = False
+) -> Blueprint:
+    """`/healthz`, `/readyz` and `/api/v1/version`.
+
+    `eremetic`: its clients ask for that version, too, and say nothing of what they accept.
+    """
     health = Blueprint("health", __name__)
 
     @health.get("/healthz")
@@ -44,6 +50,8 @@ def blueprint(builds: Builds, version: str, switch: Scheduler | None = None) -> 
     @describes("getVersion", _VERSION)
     def show_version() -> Response:
         """The server's version."""
+        if eremetic and "application/json" not in request.headers.get("Accept", ""):
+            return eremetic_version()
         return _VERSION.of({"name": "builder-framework", "version": version, "api": "v1"})
 
     return health

@@ -32,6 +32,7 @@ from builder_framework.errors import (
 from builder_framework.instruments import Instruments
 from builder_framework.leader import Leader
 from builder_framework.people import People
+from builder_framework.ports import Eremetic
 from builder_framework.redact import Secret
 from builder_framework.service.audit import AuditTrail
 from builder_framework.service.door import Door
@@ -40,6 +41,7 @@ from builder_framework.service.logs import Logs, LogStore
 from builder_framework.service.measures import Exposition
 from builder_framework.service.scheduling import Switch
 from builder_framework.store.audit import SqlAudit
+from builder_framework.store.forgotten import SqlForgotten
 from builder_framework.store.logs import DatabaseLogs
 from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.projects import SqlProjects
@@ -89,6 +91,7 @@ class Application:
                 People(_users(settings), SqlProjects(self._store, sealer), SqlTokens(self._store)),
                 settings.request_policy(),
                 SqlUploads(self._store),
+                _eremetic(settings, self._store),
                 trail=self._trail,
                 switch=self._switch,
                 instruments=self._instruments,
@@ -220,6 +223,12 @@ def _users(settings: config.Settings) -> Authenticator:
     if settings.username is None or settings.password is None:  # pragma: no cover (validated)
         raise ConfigError([])
     return SingleUser(settings.username, Secret(settings.password.get_secret_value()))
+
+
+def _eremetic(settings: config.Settings, store: SqlStore) -> Eremetic | None:
+    if not settings.eremetic:
+        return None
+    return Eremetic(settings.eremetic_builders, SqlForgotten(store))
 
 
 def _in_thread(function: Callable[[], bool]) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, Protocol
@@ -262,6 +262,26 @@ class Uploads(Protocol):
     def read(self, upload_id: str, token: str) -> Iterator[bytes]:
         """Its bytes. Raises NotFoundError, also when the token is another one's."""
         ...
+
+
+class Forgotten(Protocol):
+    """Tasks of Eremetic's clients that were deleted. All calls may raise StoreUnavailableError."""
+
+    def forget(self, build_id: str) -> None:
+        """From now on the build is no task any more; it is one of ours all the same."""
+        ...
+
+    def among(self, build_ids: Collection[str]) -> frozenset[str]:
+        """Those that were deleted."""
+        ...
+
+
+@dataclass(frozen=True)
+class Eremetic:
+    """The API of Eremetic. `builders`: images whose tasks mean a build; any tag of them counts."""
+
+    builders: tuple[str, ...]
+    forgotten: Forgotten
 
 
 class Builds(Protocol):

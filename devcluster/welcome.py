@@ -79,6 +79,7 @@ class Framework:
             "BUILDER_GIT_PROTOCOLS": "https,ssh,http",
             "BUILDER_ENGINE": "nested",
             "BUILDER_UPLOAD_URL": self.url,
+            "BUILDER_EREMETIC": "true",
             # The API is plain HTTP on an address that only this machine and its containers reach.
             "BUILDER_BEHIND_TLS_PROXY": "true",
         }

@@ -15,6 +15,7 @@ from builder_framework.domain.notices import Announcer
 from builder_framework.logfields import LogFormat
 from builder_framework.ports import Permission, RequestPolicy
 from builder_framework.redact import Secret
+from builder_framework.validate import image_reference
 
 
 class BuildSettings(ExecutorSettings):
@@ -95,6 +96,15 @@ class BuildSettings(ExecutorSettings):
         "`{attempt}` may stand in it, for registries whose tags cannot be moved.",
     )
 
+    eremetic: bool = Field(
+        False,
+        description="Whether Eremetic's API is served, too, see [Eremetic](eremetic.md). "
+        "`/api/v1/version` then answers as there, unless `application/json` is asked for.",
+    )
+    eremetic_builders: Names = Field(
+        ("tutum/builder",),
+        description="Images whose tasks become builds, whatever their tag; no other task is taken.",
+    )
     retention_days: Amount = Field(
         0.0,
         description="Days after their end for which builds are kept, with their logs; 0: for ever. "
@@ -149,6 +159,14 @@ class BuildSettings(ExecutorSettings):
         if value is not None:
             with sentences():
                 signing_keys(value.get_secret_value())
+        return value
+
+    @field_validator("eremetic_builders")
+    @classmethod
+    def _are_images(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        with sentences():
+            for image in value:
+                image_reference(image)
         return value
 
     @field_validator("log_level")

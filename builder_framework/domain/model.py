@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from builder_framework.domain.states import TERMINAL, State
+from builder_framework.domain.tasks import TaskRequest
 from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import (
     CacheUse,
@@ -36,16 +37,16 @@ from builder_framework.validate import image_reference
 
 # Crockford's base32: no letters that look like digits, and safe in URLs, shells, image tags and
 # Mesos ids (which refuse `/`, `\`, control characters, `.` and `..`: common/validation.cpp).
-_ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID_LENGTH = 16
-BUILD_ID_PATTERN = f"[{_ID_ALPHABET}]{{{_ID_LENGTH}}}"
+BUILD_ID_PATTERN = f"[{ID_ALPHABET}]{{{_ID_LENGTH}}}"
 _BUILD_ID = re.compile(BUILD_ID_PATTERN)
 _TASK_ID = re.compile(rf"(?P<build>{_BUILD_ID.pattern})\.(?P<attempt>[1-9][0-9]{{0,5}})")
 
 
 def new_build_id() -> str:
     """A fresh id with 80 random bits."""
-    return "".join(secrets.choice(_ID_ALPHABET) for _ in range(_ID_LENGTH))
+    return "".join(secrets.choice(ID_ALPHABET) for _ in range(_ID_LENGTH))
 
 
 def is_build_id(text: str) -> bool:
@@ -118,6 +119,7 @@ class BuildRequest:
     choice, and `executor_network` another network. `exclusive`: the build shares its executor with
     no other. `project_secrets`: names of the project's secrets, by the id of their mount.
     `attended`: seconds after which the build ends if nobody follows it (`service.attendance`).
+    `task`: what a client of Eremetic asked for, when it was one.
     """
 
     source: Source
@@ -144,6 +146,7 @@ class BuildRequest:
     project: str | None = None
     project_secrets: Mapping[str, str] = field(default_factory=dict)
     attended: float | None = None
+    task: TaskRequest | None = None
 
     @property
     def origin(self) -> str:

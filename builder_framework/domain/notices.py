@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from builder_framework import codec
+from builder_framework.domain import eremetic
 from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.recipe import GitSource, TarballSource, UploadSource
@@ -74,7 +75,7 @@ class Announcer:
         known = 0 if previous is None else len(story(previous))
         # A URL that the operator and the build both name is told once.
         urls = tuple(dict.fromkeys((*self.urls, *build.request.webhooks)))
-        return tuple(
+        told = tuple(
             Delivery(
                 id=_message_id(build.id, sequence, place),
                 build_id=build.id,
@@ -88,11 +89,32 @@ class Announcer:
             if sequence > known
             for place, url in enumerate(urls)
         )
+        ended = build.terminal and known < len(story(build))
+        return (*told, *_callback(build, now)) if ended else told
 
     def _link(self, build: Build) -> str | None:
         if self.base_url is None:
             return None
         return f"{self.base_url.rstrip('/')}/api/v1/builds/{build.id}"
+
+
+def _callback(build: Build, now: float) -> tuple[Delivery, ...]:
+    """Of a task that has one (`eremetic.callback`)."""
+    task = build.request.task
+    if task is None or task.callback is None:
+        return ()
+    return (
+        Delivery(
+            # Besides those of all webhooks, whose places are counted from 0.
+            id=_message_id(build.id, len(story(build)), -1),
+            build_id=build.id,
+            event=Notice.FINISHED.value,
+            url=task.callback,
+            payload=eremetic.callback(build),
+            created_at=now,
+            next_at=now,
+        ),
+    )
 
 
 def _message_id(build_id: str, sequence: int, place: int) -> str:

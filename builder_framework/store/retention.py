@@ -21,6 +21,7 @@ _LOGS_REMOVED = "logs_removed"
 _OVER = [state.value for state in TERMINAL]
 
 _OF_A_BUILD = (
+    t.forgotten_tasks,
     t.log_chunks,
     t.idempotency_keys,
     t.identities,

@@ -212,6 +212,13 @@ credentials = sa.Table(
     sa.UniqueConstraint("project", "name", name="uq_credentials_project_name"),
 )
 
+# Builds that Eremetic's clients have deleted: those do not see them any more.
+forgotten_tasks = sa.Table(
+    "forgotten_tasks",
+    metadata,
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
+)
+
 # Who did what. Only ever added to, but for what is too old.
 audit = sa.Table(
     "audit",

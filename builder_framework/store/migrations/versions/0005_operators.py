@@ -12,6 +12,14 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.create_table(
+        "forgotten_tasks",
+        sa.Column("build_id", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["build_id"], ["builds.id"], name=op.f("fk_forgotten_tasks_build_id_builds")
+        ),
+        sa.PrimaryKeyConstraint("build_id", name=op.f("pk_forgotten_tasks")),
+    )
     op.create_index(op.f("ix_builds_ended_at"), "builds", ["ended_at"])
     _create_tallies()
     _create_audit()

@@ -1,0 +1,1 @@
+"""The API of Eremetic, for its clients: tasks of tutum/builder that are builds in truth."""
