@@ -19,11 +19,11 @@ SEED ?=
 BUILDS ?= 90
 KILLS ?= 42
 REPEATS ?= 1
-# Decisions have no untested branch.
+# Decisions have no branch that their own tests leave out.
 FLOOR := --cov=builder_framework.domain --cov-branch --cov-report= --cov-fail-under=100
 
 # Tests without a cluster share nothing; two processes wait for different things.
-PARALLEL := --numprocesses=auto --maxprocesses=4
+PARALLEL := --numprocesses=3
 # The tests of one file after the other on one cluster, two files at the same time: most of it is
 # waiting, for the master's, the agents' and the engines' time-outs.
 TWO_CLUSTERS := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
@@ -64,12 +64,16 @@ test: bootstrap check ## lint, types, import contracts, tests, the real cluster'
 
 # All that `make test` does once everything is installed and checked.
 tests:
-	@$(VENV)/python -m pytest -m "not integration" $(PARALLEL) $(FLOOR)
+	@$(MAKE) --no-print-directory no-cluster
 	@$(VENV)/python -m pytest -m "integration and not slow" $(TWO_CLUSTERS)
 	@$(VENV)/python -m tests.chaos $(SHORT_CHAOS)
 
 unit: environment ## the tests that need no cluster: some minutes
-	@$(VENV)/python -m pytest -m "not integration" $(or $(ARGS),$(PARALLEL) $(FLOOR))
+	@$(if $(ARGS),$(VENV)/python -m pytest -m "not integration" $(ARGS),$(MAKE) --no-print-directory no-cluster)
+
+no-cluster:
+	@$(VENV)/python -m pytest -m domain $(PARALLEL) $(FLOOR)
+	@$(VENV)/python -m pytest -m "not integration and not domain" $(PARALLEL)
 
 integration: bootstrap ## the tests on real clusters of their own
 	@$(VENV)/python -m pytest -m integration $(or $(ARGS),$(TWO_CLUSTERS))

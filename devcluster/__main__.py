@@ -17,7 +17,9 @@ from devcluster.progress import Stopwatch
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="devcluster", description=__doc__)
     parser.add_argument("action", choices=("up", "down", "status", "clean"))
-    parser.add_argument("--index", type=int, default=0, help="which bridge and subnet (0 to 254)")
+    parser.add_argument(
+        "--index", type=int, help="which bridge and subnet (0 to 254); the state directory's, or 0"
+    )
     parser.add_argument("--state-dir", type=Path, help="where data, logs and passwords are kept")
     parser.add_argument("--ports", default="", help='for example "http=8081 registry=5002"')
     parser.add_argument("--master", default="", help="HOST:PORT of an existing cluster's master")
@@ -28,7 +30,8 @@ def parse() -> argparse.Namespace:
 
 def configuration(options: argparse.Namespace) -> ClusterConfig:
     """What the options say; actions other than `up` look at what the last `up` was told."""
-    suffix = f"-{options.index}" if options.index else ""
+    index = options.index or 0
+    suffix = f"-{index}" if index else ""
     name = f"dev{suffix}"
     state_dir = (options.state_dir or REPOSITORY / f".devcluster{suffix}").resolve()
     kept = ClusterConfig.kept(name, state_dir=state_dir, index=options.index)
@@ -38,7 +41,7 @@ def configuration(options: argparse.Namespace) -> ClusterConfig:
     chosen = ClusterConfig.named(
         name,
         state_dir=state_dir,
-        index=options.index,
+        index=kept.index if kept is not None else index,
         ports=ports,
         external_master=options.master or None,
         external_executor_image=options.executor_image or None,

@@ -259,11 +259,22 @@ class Cluster:
         self.bridge.down()
         shutil.rmtree(self.config.run_dir, ignore_errors=True)
 
+    @property
+    def is_available(self) -> bool:
+        """True when bridge and run directory are this cluster's already, or nobody's."""
+        owner = self._owner
+        return owner == str(self.config.state_dir) or (owner is None and not self.bridge.exists)
+
+    @property
+    def _owner(self) -> str | None:
+        try:
+            return str(json.loads(self._owner_file.read_text())["state_dir"])
+        except FileNotFoundError:
+            return None
+
     def _refuse_other_owner(self) -> None:
-        if not self._owner_file.exists():
-            return
-        owner = json.loads(self._owner_file.read_text())["state_dir"]
-        if owner != str(self.config.state_dir):
+        owner = self._owner
+        if owner not in (None, str(self.config.state_dir)):
             raise ClusterError(
                 f"the dev cluster {self.config.bridge} belongs to {owner}; "
                 f"run `make down` there, or choose another one with INDEX=1 to 254"

@@ -121,18 +121,24 @@ class ClusterConfig:
         )
 
     @classmethod
-    def kept(cls, name: str, *, state_dir: Path, index: int = 0) -> ClusterConfig | None:
-        """The configuration of the last `up` with this state directory; None before the first."""
+    def kept(cls, name: str, *, state_dir: Path, index: int | None = None) -> ClusterConfig | None:
+        """The configuration of the last `up` with this state directory; None before the first.
+
+        Its index, too, unless another one is given.
+        """
         try:
             choices = json.loads((state_dir / CHOICES).read_text())
         except FileNotFoundError:
             return None
         ports = Ports(**choices.pop("ports"))
-        return cls.named(name, state_dir=state_dir, index=index, ports=ports, **choices)
+        last: int = choices.pop("index", 0)
+        chosen = last if index is None else index
+        return cls.named(name, state_dir=state_dir, index=chosen, ports=ports, **choices)
 
     def keep(self) -> None:
         """Makes `kept` return this one, so that `down` and `status` look at what `up` started."""
         choices = {
+            "index": self.index,
             "ports": dataclasses.asdict(self.ports),
             "external_master": self.external_master,
             "external_executor_image": self.external_executor_image,

@@ -1,9 +1,10 @@
 """A pytest plugin with the fixture `cluster`: a dev cluster of the tests' own, beside `make up`'s.
 
 It is started by the first test that asks for it and taken down after the last one. With
-``BUILDER_TEST_KEEP=1`` it stays up, and the next run starts in a second. ``BUILDER_TEST_INDEX``
-chooses another subnet, so that two checkouts can test at the same time. Each of pytest-xdist's
-workers has a cluster of its own: the second one's index is the next.
+``BUILDER_TEST_KEEP=1`` it stays up, and the next run starts in a second. Each of pytest-xdist's
+workers has a cluster of its own. Which subnet it uses is the first one that no other checkout's
+cluster holds, so that they can test at the same time; ``BUILDER_TEST_INDEX`` chooses another one
+(and the next for the second worker).
 """
 
 from __future__ import annotations
@@ -19,18 +20,36 @@ from pathlib import Path
 import pytest
 
 from devcluster.cluster import Cluster
-from devcluster.config import REPOSITORY, ClusterConfig
+from devcluster.config import LAST_INDEX, REPOSITORY, ClusterConfig
+from devcluster.errors import ClusterError
 from devcluster.postgres import Postgres, free_port
 from devcluster.progress import Progress, Stopwatch, silent
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-INDEX = int(os.environ.get("BUILDER_TEST_INDEX", "1")) + WORKER
 STATE_DIR = REPOSITORY / (f".devcluster-test-{WORKER}" if WORKER else ".devcluster-test")
 
 
 def cluster_config() -> ClusterConfig:
     """The tests' cluster. A frozen agent is unreachable after 15 s here, not after 75 s."""
-    return ClusterConfig.named("test", state_dir=STATE_DIR, index=INDEX, agent_ping_timeout="3secs")
+    return ClusterConfig.named(
+        "test", state_dir=STATE_DIR, index=cluster_index(), agent_ping_timeout="3secs"
+    )
+
+
+def cluster_index() -> int:
+    """The one that was asked for, the one that this cluster has already, or the first free one.
+
+    Workers look at every other index: they start at the same moment.
+    """
+    if asked := os.environ.get("BUILDER_TEST_INDEX"):
+        return int(asked) + WORKER
+    last = ClusterConfig.kept("test", state_dir=STATE_DIR)
+    free = range(1 + WORKER % 2, LAST_INDEX, 2)
+    indexes: list[int] = [last.index, *free] if last else [*free]
+    for index in indexes:
+        if Cluster(ClusterConfig.named("test", state_dir=STATE_DIR, index=index)).is_available:
+            return index
+    raise ClusterError("every index is taken; `make down` in checkouts whose tests were cut off")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from devcluster.postgres import Postgres
 from tests.contract.builds import after, build
 from tests.contract.proxy import Commit, Proxy
 from tests.sealing import SEALER
+from tests.unit.waiting import until
 
 
 @pytest.fixture
@@ -75,11 +77,20 @@ def test_a_server_that_is_away_is_told_and_its_return_is_noticed(
     finally:
         postgres.resume()
         postgres.start()
+    until(lambda: answers(store), timeout=20)
     over = after(one, ev.CancelRequested("ann"))
     store.apply([Change(over, one), Change(build("c"))])
     assert store.get(one.id) == over
     with pytest.raises(NotFoundError):
         store.get(build("b").id)
+
+
+def answers(store: SqlStore) -> bool:
+    """Whether the server is back: one that was frozen has work left to do first."""
+    with contextlib.suppress(StoreUnavailableError):
+        store.ping()
+        return True
+    return False
 
 
 def test_ended_sessions_are_not_even_noticed(store: SqlStore, postgres: Postgres) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import Cluster, ClusterConfig, ClusterError, Ports, httpclient
+from devcluster import Cluster, ClusterConfig, ClusterError, Ports, httpclient, pytest_plugin
 from devcluster.cluster import leftover_mounts
 from devcluster.config import Credentials
 from devcluster.daemon import start_time, wait_until
@@ -394,6 +394,17 @@ def test_another_cluster_of_the_same_index_is_refused(cluster: Cluster, tmp_path
     config = ClusterConfig.named("thief", state_dir=tmp_path, index=cluster.config.index)
     with pytest.raises(ClusterError, match="belongs to"):
         Cluster(config).up()
+
+
+def test_the_tests_of_another_checkout_take_a_free_index(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BUILDER_TEST_INDEX", raising=False)
+    assert pytest_plugin.cluster_index() == cluster.config.index
+    monkeypatch.setattr(pytest_plugin, "STATE_DIR", tmp_path)
+    free = pytest_plugin.cluster_index()
+    assert free != cluster.config.index
+    assert f"bfdev{free}" not in links()
 
 
 def test_down_leaves_no_process_mount_link_or_rule(small_cluster: Cluster) -> None:

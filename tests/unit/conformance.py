@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any
 
@@ -64,10 +63,21 @@ class Conformance:
         return closed
 
 
-@functools.lru_cache(maxsize=4)
 def _document(app: Flask) -> Json:
-    """Closed: an answer has no field that the document lacks."""
-    found = openapi.document(app, "test")
+    """The document of what `app` routes; made once for all apps with the same routes."""
+    routes = frozenset(
+        (rule.rule, rule.endpoint, *sorted(rule.methods or ())) for rule in app.url_map.iter_rules()
+    )
+    if routes not in _documents:
+        _documents[routes] = _closed(openapi.document(app, "test"))
+    return _documents[routes]
+
+
+_documents: dict[frozenset[tuple[str, ...]], Json] = {}
+
+
+def _closed(found: Json) -> Json:
+    """An answer has no field that the document lacks."""
     for name, schema in found["components"]["schemas"].items():
         if "properties" in schema:
             found["components"]["schemas"][name] = {**schema, "additionalProperties": False}

@@ -18,6 +18,8 @@ from builder_framework.domain.access import (
     lowest,
 )
 
+pytestmark = pytest.mark.domain
+
 ALLOWED, FORBIDDEN, HIDDEN = Verdict.ALLOWED, Verdict.FORBIDDEN, Verdict.HIDDEN
 MINE, THEIRS = Subject(None, "ann"), Subject(None, "bob")
 MINE_THERE, THEIRS_THERE = Subject("shop", "ann"), Subject("shop", "bob")

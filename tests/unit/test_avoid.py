@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from builder_framework.domain import avoid
 from builder_framework.domain import events as ev
 from builder_framework.domain.model import Attempt, Build
 from builder_framework.domain.states import State
 from builder_framework.protocol import Reason
 from tests.unit.test_machine import PLACEMENT, queued, running, step
+
+pytestmark = pytest.mark.domain
 
 POLICY = avoid.AvoidPolicy(failures=2, window=600.0, patience=20.0)
 
@@ -32,6 +36,9 @@ def test_an_agent_that_fails_repeatedly_is_avoided_for_a_while() -> None:
     record = after(("a", Reason.EXECUTOR_LOST, 10.0), ("a", Reason.DISK_FULL, 50.0))
     assert avoid.avoided(record, 51.0, POLICY) == {"a"}
     assert avoid.avoided(record, 611.0, POLICY) == frozenset()
+    assert avoid.avoided_until(record, "a", 51.0, POLICY) == 610.0
+    assert avoid.avoided_until(record, "a", 611.0, POLICY) is None
+    assert avoid.avoided_until(record, "b", 51.0, POLICY) is None
 
 
 def test_what_is_not_the_agents_fault_does_not_count() -> None:

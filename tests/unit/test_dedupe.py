@@ -34,6 +34,8 @@ from builder_framework.recipe import (
 )
 from builder_framework.redact import Secret
 
+pytestmark = pytest.mark.domain
+
 POLICY = machine.MachinePolicy()
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REQUEST = BuildRequest(

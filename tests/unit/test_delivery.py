@@ -23,6 +23,8 @@ from builder_framework.domain.delivery import (
 from builder_framework.errors import InvalidValueError
 from builder_framework.redact import Secret
 
+pytestmark = pytest.mark.domain
+
 DELIVERY = Delivery(
     "msg_1",
     "b" * 16,

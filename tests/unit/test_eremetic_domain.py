@@ -24,6 +24,8 @@ from builder_framework.protocol import Outcome, Reason, Report
 from builder_framework.redact import Secret
 from tests.unit.builds_double import BODY, PLACEMENT
 
+pytestmark = pytest.mark.domain
+
 ID = "0123456789abcdef"
 DONE = Report(outcome=Outcome.SUCCEEDED, digest="sha256:" + "a" * 64)
 CALLBACK = Secret("https://hooks.example.org/t0ken")
@@ -99,6 +101,7 @@ def test_times_are_whole_seconds() -> None:
 def test_while_it_is_being_killed() -> None:
     stopping = told(PLACED, RUNS, ev.CancelRequested("ann"))[-1]
     assert eremetic.statuses(stopping)[-1] == (1030, Status.TERMINATING)
+    assert eremetic.status(stopping) is Status.TERMINATING
     assert eremetic.group(stopping) is Group.ACTIVE
 
 

@@ -14,6 +14,8 @@ from builder_framework.domain.states import State
 from builder_framework.protocol import Reason, Report
 from tests.unit.test_machine import IN_STATE, PLACEMENT, POLICY, cancelling, running, staging, step
 
+pytestmark = pytest.mark.domain
+
 ONE, TWO = "sha256:1", "sha256:2"
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from builder_framework.domain.model import Resources
 from builder_framework.domain.offers import Offer, QueuedBuild, match
 from builder_framework.domain.projects import Catalog, Project, Quota
 from builder_framework.errors import StoreUnavailableError
 from builder_framework.service import limits
 from builder_framework.service.limits import RunningLimits
+
+pytestmark = pytest.mark.domain
 
 ROOM = Resources(100.0, 100_000.0)
 

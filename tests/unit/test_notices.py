@@ -18,7 +18,14 @@ from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build, BuildRequest, Placement, Resources
-from builder_framework.domain.notices import Announcer, Notice, no_notices, payload, story
+from builder_framework.domain.notices import (
+    Announcer,
+    Notice,
+    is_message_id,
+    no_notices,
+    payload,
+    story,
+)
 from builder_framework.protocol import Phase, Reason, Report
 from builder_framework.recipe import (
     GitSource,
@@ -29,6 +36,8 @@ from builder_framework.recipe import (
     UploadSource,
 )
 from builder_framework.redact import Secret
+
+pytestmark = pytest.mark.domain
 
 POLICY = machine.MachinePolicy()
 PLACEMENT = Placement("agent", "host", "http://10.0.0.1:5051", 0, "executor", "framework")
@@ -276,3 +285,10 @@ def test_whatever_happens_each_event_is_told_once_and_the_end_exactly_once(
     if build.terminal:
         assert names[-1] == "build.finished"
     assert names == [notice.value for notice, _ in story(build)]
+
+
+def test_an_id_is_known_from_other_texts() -> None:
+    first = ANNOUNCER.deliveries_of(None, submitted(), 9.0)[0]
+    assert is_message_id(first.id)
+    assert not is_message_id("msg_1")
+    assert not is_message_id(f"{first.id}\n")

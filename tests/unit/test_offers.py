@@ -24,6 +24,8 @@ from builder_framework.domain.offers import (
 from builder_framework.errors import InvalidValueError
 from tests.unit import strategies
 
+pytestmark = pytest.mark.domain
+
 
 def offer(agent: str = "a1", cpus: float = 4.0, mem: float = 4096.0, **changes: object) -> Offer:
     made = Offer(

@@ -17,6 +17,7 @@ from builder_framework.domain.projects import (
     Quota,
     begins,
     equipped,
+    is_project_name,
     refusals,
 )
 from builder_framework.protocol import EngineMode
@@ -30,6 +31,8 @@ from builder_framework.recipe import (
     Source,
 )
 from builder_framework.redact import Secret
+
+pytestmark = pytest.mark.domain
 
 SHOP = Project(
     "shop",
@@ -228,3 +231,18 @@ def test_secrets_are_named() -> None:
         "project_secrets.a": "the project has no secret 'nothing'",
         "project_secrets.b": "the project has no secret 'hub'",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("shop", True),
+        ("shop-2", True),
+        ("", False),
+        ("Shop", False),
+        ("-shop", False),
+        ("a.b", False),
+    ],
+)
+def test_a_project_is_called_as_a_host_may_be(name: str, allowed: bool) -> None:
+    assert is_project_name(name) is allowed

@@ -15,6 +15,8 @@ from builder_framework.domain.supersede import group_of, superseded
 from builder_framework.protocol import Reason, Report
 from builder_framework.recipe import GitSource, Source
 
+pytestmark = pytest.mark.domain
+
 POLICY = machine.MachinePolicy()
 REQUEST = BuildRequest(
     Source(GitSource("https://git.example.org/app.git", "main")),

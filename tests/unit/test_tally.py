@@ -13,6 +13,8 @@ from builder_framework.domain.tally import Metric, Tally
 from builder_framework.protocol import Outcome, Phase, PushedImage, Report
 from tests.contract.builds import PLACEMENT, POLICY, build
 
+pytestmark = pytest.mark.domain
+
 
 def at(now: float, before: Build, event: ev.Event) -> Build:
     return machine.step(before, event, now, POLICY).build
