@@ -173,6 +173,15 @@ class Output(TypedDict):
     provenance: Annotated[str, _one_of(Provenance)]
 
 
+class Notification(TypedDict):
+    """A target of the operator, and what it is told; empty: as the operator has it."""
+
+    target: str
+    channel: str | None
+    events: list[str]
+    outcomes: list[str]
+
+
 class Request(Recipe, Output):
     """What was asked for, with the operator's defaults filled in."""
 
@@ -198,6 +207,7 @@ class Request(Recipe, Output):
     project: str | None
     project_secrets: dict[str, str]
     webhooks: list[str]
+    notify: list[Notification]
 
 
 class Refusal(TypedDict):
@@ -428,6 +438,7 @@ class Delivery(TypedDict):
 
     id: str
     event: str
+    target: Annotated[str | None, _says("of the operator's; null for a plain webhook")]
     url: Annotated[str, _says("scheme and host; the rest may be a token")]
     state: Annotated[str, _one_of(DeliveryState)]
     created_at: Time
