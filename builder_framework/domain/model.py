@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from builder_framework.domain.apps import MarathonDeploy
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.domain.tasks import TaskRequest
 from builder_framework.errors import InvalidValueError
@@ -119,7 +120,8 @@ class BuildRequest:
     choice, and `executor_network` another network. `exclusive`: the build shares its executor with
     no other. `project_secrets`: names of the project's secrets, by the id of their mount.
     `attended`: seconds after which the build ends if nobody follows it (`service.attendance`).
-    `task`: what a client of Eremetic asked for, when it was one.
+    `task`: what a client of Eremetic asked for, when it was one. `deploy`: where the image goes
+    after its build.
     """
 
     source: Source
@@ -147,6 +149,7 @@ class BuildRequest:
     project_secrets: Mapping[str, str] = field(default_factory=dict)
     attended: float | None = None
     task: TaskRequest | None = None
+    deploy: MarathonDeploy | None = None
 
     @property
     def origin(self) -> str:
