@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from api import strictjson
+from api.deploy_fields import DeployBody, DeployFields, MarathonBody
 from api.fields import (
     MAX_CONSTRAINTS,
     MAX_IMAGES,
@@ -93,7 +94,7 @@ def _project(value: str) -> str:
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
-class BuildBody(RecipeFields, OutputFields, LoginFields):
+class BuildBody(RecipeFields, OutputFields, LoginFields, DeployFields):
     """The whole body. Only `source` and `images` are required; times in seconds."""
 
     source: SourceBody
@@ -249,6 +250,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             project=self.project,
             project_secrets=self.project_secrets,
             attended=self.attended,
+            deploy=self.deploy.to_deploy() if self.deploy else None,
         )
 
     def fingerprint(self, owner: str) -> str:
@@ -350,6 +352,8 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("registry_auth",): RegistryAuthBody,
     ("registries", "[]"): RegistryBody,
     ("resources",): ResourcesBody,
+    ("deploy",): DeployBody,
+    ("deploy", "marathon"): MarathonBody,
 }
 
 # Names of other build services, near in meaning but not in spelling.
