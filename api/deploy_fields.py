@@ -9,6 +9,7 @@ from pydantic import ValidationInfo, field_validator
 from api.fields import MIN_SECONDS, Body, checked, fail, policy_of, within
 from builder_framework.domain import apps
 from builder_framework.domain.apps import DEFAULT_TIMEOUT, MarathonDeploy
+from builder_framework.ports import RequestPolicy
 
 AppId = Annotated[str, checked(apps.app_id)]
 
@@ -30,10 +31,10 @@ class DeployBody(Body):
 
     marathon: MarathonBody
 
-    def to_deploy(self) -> MarathonDeploy:
+    def to_deploy(self, policy: RequestPolicy) -> MarathonDeploy:
         """As the domain has it."""
-        told = self.marathon
-        return MarathonDeploy(told.app, float(told.timeout or DEFAULT_TIMEOUT))
+        default = min(DEFAULT_TIMEOUT, policy.marathon_max_timeout)
+        return MarathonDeploy(self.marathon.app, float(self.marathon.timeout or default))
 
 
 class DeployFields(Body):

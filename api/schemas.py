@@ -250,7 +250,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields, DeployFields):
             project=self.project,
             project_secrets=self.project_secrets,
             attended=self.attended,
-            deploy=self.deploy.to_deploy() if self.deploy else None,
+            deploy=self.deploy.to_deploy(policy) if self.deploy else None,
         )
 
     def fingerprint(self, owner: str) -> str:
