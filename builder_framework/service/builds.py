@@ -27,8 +27,8 @@ from builder_framework.ports import (
 )
 from builder_framework.service.collect import LogCollector, ResultFetcher
 from builder_framework.service.core import Hooks, Loop
-from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.deployments import deployment_of
+from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.hot import queue_page
 from builder_framework.service.inbox import InboxReader

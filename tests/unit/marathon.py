@@ -32,13 +32,7 @@ Answer = tuple[int, Json | list[Json] | None]
 
 # types/app.raml, `App`; types/appContainer.raml, `Container` and `DockerContainer`.
 APP_FIELDS = frozenset(
-    """
-    id acceptedResourceRoles args backoffFactor backoffSeconds cmd constraints container cpus
-    dependencies disk env executor executorResources fetch healthChecks check instances labels
-    maxLaunchDelaySeconds mem gpus ipAddress networks ports portDefinitions readinessChecks
-    residency resourceLimits requirePorts secrets taskKillGracePeriodSeconds upgradeStrategy uris
-    user version versionInfo killSelection unreachableStrategy tty role
-    """.split()
+    ["id", "acceptedResourceRoles", "args", "backoffFactor", "backoffSeconds", "cmd", "constraints", "container", "cpus", "dependencies", "disk", "env", "executor", "executorResources", "fetch", "healthChecks", "check", "instances", "labels", "maxLaunchDelaySeconds", "mem", "gpus", "ipAddress", "networks", "ports", "portDefinitions", "readinessChecks", "residency", "resourceLimits", "requirePorts", "secrets", "taskKillGracePeriodSeconds", "upgradeStrategy", "uris", "user", "version", "versionInfo", "killSelection", "unreachableStrategy", "tty", "role"]
 )
 CONTAINER_FIELDS = frozenset({"type", "docker", "linuxInfo", "volumes", "portMappings"})
 DOCKER_FIELDS = frozenset(
