@@ -1,4 +1,4 @@
-"""What only the elected process has: the driver, the service with its loop, webhooks, deployments."""
+"""What only the elected process has: driver, service with its loop, webhooks, deployments."""
 
 from __future__ import annotations
 

@@ -2,12 +2,13 @@
 
 Its REST API from version 1.0 on (docs/docs/rest-api of mesosphere/marathon). Of an app only its
 container is ever sent, as Marathon itself has just shown it, with another image: fields that one
-version shows and another refuses (`uris`, `ports`, `versionInfo`, …) are in nobody's way. Nothing is
+version shows and another refuses (`uris`, `ports`, `versionInfo`) are in nobody's way. Nothing is
 ever forced.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Mapping
@@ -62,7 +63,9 @@ class Marathon:
         self._session.verify = True if ca_file is None else str(ca_file)
         if login is not None:
             user, password = login
-            self._session.auth = (user.encode(), password.reveal().encode())
+            token = base64.b64encode(f"{user}:{password.reveal()}".encode()).decode()
+            # requests' own basic authentication knows Latin-1 only.
+            self._session.headers["Authorization"] = f"Basic {token}"
 
     def app(self, app_id: str) -> App | None:
         """How it is; None when there is none. Raises MarathonError."""
@@ -171,11 +174,16 @@ def _why(status: int, body: Any) -> str:
     told = body if isinstance(body, dict) else {}
     said = [str(told["message"])] if "message" in told else []
     details = told.get("details")
-    for detail in details if isinstance(details, list) else []:
-        if isinstance(detail, dict) and isinstance(detail.get("errors"), list):
-            said.append(f"{detail.get('path', '')} {', '.join(map(str, detail['errors']))}".strip())
+    said += map(_detail, details if isinstance(details, list) else [])
     text = "; ".join(said)[:MAX_MESSAGE_LENGTH]
     return f"Marathon answered {status}{': ' if text else ''}{text}"
+
+
+def _detail(detail: Any) -> str:
+    """`{"path": …, "errors": […]}` of Marathon; versions differ in it."""
+    if isinstance(detail, dict) and isinstance(detail.get("errors"), list):
+        return f"{detail.get('path', '')} {', '.join(map(str, detail['errors']))}".strip()
+    return str(detail)
 
 
 def _cause(error: OSError) -> str:

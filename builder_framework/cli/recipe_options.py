@@ -143,7 +143,9 @@ _NO_LABELS = click.option(
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add all of them."""
     every = [_MAPPINGS, _LISTS, _SWITCHES, _VALUES]
-    for option in reversed([_NO_LABELS, *_DEPLOY, *(one for group in every for one in group.values())]):
+    for option in reversed(
+        [_NO_LABELS, *_DEPLOY, *(one for group in every for one in group.values())]
+    ):
         command = option(command)
     return command
 

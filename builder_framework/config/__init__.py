@@ -1,8 +1,8 @@
 """Settings of the framework process: typed, frozen, from a TOML file and the environment.
 
 Every setting NAME is `name` in the file and `BUILDER_NAME` in the environment, which wins.
-All faults are reported together. The fields are in `framework`, `executors`, `builds` and `marathon`, by theme;
-their descriptions are the reference in `docs/configuration.md`.
+All faults are reported together. The fields are in `framework`, `executors`, `builds` and
+`marathon`, by theme; their descriptions are the reference in `docs/configuration.md`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ def app_id(text: str) -> str:
             "digits, '-' and '.' between slashes"
         )
     if text.rpartition("/")[2] in _RESERVED:
-        raise InvalidValueError(f"ends with a name that Marathon keeps: {', '.join(sorted(_RESERVED))}")
+        raise InvalidValueError(
+            f"ends with a name that Marathon keeps: {', '.join(sorted(_RESERVED))}"
+        )
     return text
 
 

@@ -360,7 +360,9 @@ def _rolling_back(deployment: Deployment, app: App, now: float) -> Step:
 def _own(deployment: Deployment, app: App) -> str | None:
     """Ours among those that go on, by its id or, where the answer got lost, by its version."""
     known = deployment.marathon_id
-    same = (x.id for x in app.deployments if x.id == known or (not known and x.version == app.version))
+    same = (
+        x.id for x in app.deployments if x.id == known or (not known and x.version == app.version)
+    )
     return next(same, None)
 
 

@@ -32,7 +32,13 @@ Answer = tuple[int, Json | list[Json] | None]
 
 # types/app.raml, `App`; types/appContainer.raml, `Container` and `DockerContainer`.
 APP_FIELDS = frozenset(
-    ["id", "acceptedResourceRoles", "args", "backoffFactor", "backoffSeconds", "cmd", "constraints", "container", "cpus", "dependencies", "disk", "env", "executor", "executorResources", "fetch", "healthChecks", "check", "instances", "labels", "maxLaunchDelaySeconds", "mem", "gpus", "ipAddress", "networks", "ports", "portDefinitions", "readinessChecks", "residency", "resourceLimits", "requirePorts", "secrets", "taskKillGracePeriodSeconds", "upgradeStrategy", "uris", "user", "version", "versionInfo", "killSelection", "unreachableStrategy", "tty", "role"]
+    {"id", "acceptedResourceRoles", "args", "backoffFactor", "backoffSeconds", "check", "cmd"}
+    | {"constraints", "container", "cpus", "dependencies", "disk", "env", "executor", "fetch"}
+    | {"executorResources", "gpus", "healthChecks", "instances", "ipAddress", "killSelection"}
+    | {"labels", "maxLaunchDelaySeconds", "mem", "networks", "portDefinitions", "ports"}
+    | {"readinessChecks", "requirePorts", "residency", "resourceLimits", "role", "secrets"}
+    | {"taskKillGracePeriodSeconds", "tty", "unreachableStrategy", "upgradeStrategy", "uris"}
+    | {"user", "version", "versionInfo"}
 )
 CONTAINER_FIELDS = frozenset({"type", "docker", "linuxInfo", "volumes", "portMappings"})
 DOCKER_FIELDS = frozenset(
@@ -239,7 +245,14 @@ def serving(marathon: Marathon) -> Iterator[Marathon]:
                     return 401, {"message": "Invalid username or password."}
             return marathon.answer(self.command, self.path, body)
 
-        do_GET = do_PUT = do_DELETE = _answer
+        def do_GET(self) -> None:
+            self._answer()
+
+        def do_PUT(self) -> None:
+            self._answer()
+
+        def do_DELETE(self) -> None:
+            self._answer()
 
         def log_message(self, *_: object) -> None:
             pass

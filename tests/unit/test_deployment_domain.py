@@ -51,9 +51,7 @@ DEPLOYING = replace(
     WAITING, state=DeploymentState.DEPLOYING, started_at=110.0, previous=OLD, base="v1"
 )
 TAKEN = replace(DEPLOYING, marathon_id="d1")
-BACK = replace(
-    TAKEN, state=DeploymentState.ROLLING_BACK, message="not over", back_until=240.0
-)
+BACK = replace(TAKEN, state=DeploymentState.ROLLING_BACK, message="not over", back_until=240.0)
 OURS, OTHER = Running("d1", "v2"), Running("d2", "v3")
 
 
@@ -308,8 +306,23 @@ def test_ids_of_apps(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "/", "shop", "/shop/", "//shop", "/Shop", "/shop/../x", "/shop?force=true", "/a b"]
-    + ["/shop/*", "/-a", "/shop/versions", "/tasks", "/a\n", f"/{'a' * 255}"],
+    [
+        "",
+        "/",
+        "shop",
+        "/shop/",
+        "//shop",
+        "/Shop",
+        "/shop/../x",
+        "/shop?force=true",
+        "/a b",
+        "/shop/*",
+        "/-a",
+        "/shop/versions",
+        "/tasks",
+        "/a\n",
+        f"/{'a' * 255}",
+    ],
 )
 def test_what_is_none(text: str) -> None:
     with pytest.raises(InvalidValueError):
