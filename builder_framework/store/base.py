@@ -96,7 +96,7 @@ class Outbox(Protocol):
 
 
 class Deployments(Protocol):
-    """Durable deployments. Every call may raise StoreUnavailableError and has changed nothing then."""
+    """Durable deployments. Every call may raise StoreUnavailableError, changing nothing."""
 
     def going_on(self) -> list[tuple[Deployment, str | None]]:
         """For each app the one to look after, each with a later build that has the app, if one has

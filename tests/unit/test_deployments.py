@@ -122,10 +122,9 @@ class Desk:
     def look_until_over(self, build_id: str, rounds: int = 60) -> Deployment:
         for _ in range(rounds):
             self.look()
-            found = self.of(build_id)
-            if not found.going_on:
-                return found
-        raise AssertionError(found)
+            if not self.of(build_id).going_on:
+                return self.of(build_id)
+        raise AssertionError(self.of(build_id))
 
     def of(self, build_id: str) -> Deployment:
         found = self.store.deployments.of_build(build_id)
@@ -382,7 +381,6 @@ def test_the_worker_looks_by_itself(
     worker.start()
     build_id = desk.succeed(1)
     until(lambda: not desk.of(build_id).going_on)
-    assert worker.alive
     worker.stop()
     assert not worker.alive
     assert desk.of(build_id).state is State.SUCCEEDED
@@ -451,8 +449,10 @@ def test_answers_that_are_not_of_the_api(
     desk: Desk, marathon: double.Marathon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: Callable[[str], Any] = marathon.show
-    for spoilt in ({"version": None}, {"instances": "many"}, {"app": []}):
-        monkeypatch.setattr(marathon, "show", lambda _, spoilt=spoilt: (200, {"app": spoilt}))
+    whole = shown(APP)[1]["app"]
+    spoilt: list[Any] = [{**whole, "instances": "many"}, {"version": "1"}]
+    for each in spoilt:
+        monkeypatch.setattr(marathon, "show", lambda _, each=each: (200, {"app": each}))
         with pytest.raises(MarathonError, match="not what its API says"):
             desk.client().app(APP)
     monkeypatch.setattr(marathon, "show", shown)
