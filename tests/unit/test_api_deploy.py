@@ -126,7 +126,12 @@ def test_what_became_of_it_is_shown_and_a_secret_in_it_is_not(
 
 # -- settings -------------------------------------------------------------------------------------
 
-BASE = {"BUILDER_MESOS_MASTER": "m:5050", "BUILDER_USERNAME": "a", "BUILDER_PASSWORD": "b"}
+BASE = {
+    "BUILDER_MESOS_MASTER": "m:5050",
+    "BUILDER_EXECUTOR_IMAGE": "executor:1",
+    "BUILDER_USERNAME": "a",
+    "BUILDER_PASSWORD": "b",
+}
 URL = {"BUILDER_MARATHON_URL": "https://marathon.example.org/marathon"}
 
 
