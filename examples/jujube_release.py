@@ -4,8 +4,8 @@
     python examples/jujube_release.py https://git.example.org/shop/web.git v1.2 \\
         registry.example.org/shop/web --app /shop/web
 
-It takes the place of scripts around drone-jujube: the same steps, without an image for a builder and
-without a poll for the log. Needs `pip install builder-framework` and nothing else of it than its
+It takes the place of scripts around drone-jujube: the same steps, without an image for a builder
+and without a poll for the log. Needs `pip install builder-framework` and nothing else of it than its
 client. Exit codes: 0 released, 1 the build failed, 2 built but not deployed, 3 no answer.
 """
 

@@ -144,7 +144,7 @@ def test_settings(tmp_path: Any) -> None:
     assert settings.request_policy().marathon_apps == ("/shop", "/bank/web")
     assert settings.marathon_login is not None
     assert settings.marathon_login.get_secret_value() == "ops:pass:word"
-    assert "pass" not in repr(settings)
+    assert "pass:word" not in repr(settings)
     assert settings.marathon() is not None
     assert load(BASE).marathon() is None
     assert not load(BASE).request_policy().marathon
