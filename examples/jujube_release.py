@@ -5,8 +5,8 @@
         registry.example.org/shop/web --app /shop/web
 
 It takes the place of scripts around drone-jujube: the same steps, without an image for a builder
-and without a poll for the log. Needs `pip install builder-framework` and nothing else of it than its
-client. Exit codes: 0 released, 1 the build failed, 2 built but not deployed, 3 no answer.
+and without a poll for the log. Of `pip install builder-framework` it needs the client alone. Exit
+codes: 0 released, 1 the build failed, 2 built but not deployed, 3 no answer.
 """
 
 from __future__ import annotations
