@@ -31,7 +31,7 @@ TWO_CLUSTERS := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 SHORT_CHAOS := --seed 7 --builds 30 --kills 29
 
 DEVCLUSTER = $(VENV)/python -m devcluster
-SOURCES := api bench builder_framework compat devcluster docs executor plugins tests
+SOURCES := api bench builder_framework compat devcluster docs examples executor plugins tests
 HERE := $(wildcard $(SOURCES))
 
 .DEFAULT_GOAL := help

@@ -11,11 +11,12 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from api import auth, bodies
 from api.described import Answer, Content, Plain, describes
-from api.fields import Body, KnownHosts, SecretText, fail
+from api.fields import Body, KnownHosts, SecretText, checked, fail
 from api.recipe_fields import RegistryBody
 from api.schemas import parse
 from api.source_fields import GitLoginBody
 from builder_framework import answers, users
+from builder_framework.domain import apps
 from builder_framework.domain.access import Action, Role
 from builder_framework.domain.projects import Credential, GitCredential, Project, Quota
 from builder_framework.errors import (
@@ -50,6 +51,7 @@ def _image(value: str) -> str:
 
 
 Prefixes = Len(0, MAX_PREFIXES)
+AppPrefix = Annotated[str, checked(apps.prefix)]
 
 
 class QuotaBody(Body):
@@ -84,6 +86,7 @@ class ProjectBody(Body):
     images: Annotated[list[Annotated[str, AfterValidator(_image)]], Prefixes] = Field(
         default_factory=list
     )
+    apps: Annotated[list[AppPrefix], Prefixes] = Field(default_factory=list)
     quota: QuotaBody = Field(default_factory=QuotaBody)
 
     def to_project(self, name: str) -> Project:
@@ -94,6 +97,7 @@ class ProjectBody(Body):
             tuple(self.repositories),
             tuple(self.images),
             self.quota.to_quota(),
+            tuple(self.apps),
         )
 
 
@@ -256,6 +260,7 @@ def _shown(project: Project) -> answers.Project:
         "description": project.description,
         "repositories": list(project.repositories),
         "images": list(project.images),
+        "apps": list(project.apps),
         "quota": _quota(project.quota),
     }
 

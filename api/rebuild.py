@@ -52,6 +52,8 @@ def _refusals(request: BuildRequest, policy: RequestPolicy) -> Iterator[FieldPro
             if getattr(request.recipe, name):
                 words = "is not allowed by the operator any more (BUILDER_REPOSITORY_PROGRAMS)"
                 yield FieldProblem(name, words)
+    if request.deploy is not None and not policy.marathon:
+        yield FieldProblem("deploy", "no Marathon is configured any more (BUILDER_MARATHON_URL)")
     for url in request.webhooks:
         yield from _fault(
             "webhooks", partial(endpoints.allowed, url.reveal(), policy.webhook_hosts)

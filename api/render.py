@@ -8,6 +8,8 @@ from urllib.parse import quote
 from builder_framework import answers
 from builder_framework.codec import time_of, timestamp
 from builder_framework.domain import endpoints
+from builder_framework.domain.apps import MarathonDeploy
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.model import Attempt, Build, BuildRequest, Result
 from builder_framework.domain.states import State
 from builder_framework.ports import BuildView, DeliveryView, Waiting
@@ -54,6 +56,7 @@ def build(view: BuildView, tail: str | None = None) -> answers.Build:
         "queue": waiting(view.waiting, redact) if one.state is State.QUEUED else None,
         "attempts": [_attempt(item, redact) for item in one.attempts],
         "result": _result(one.result, redact),
+        "deployment": _deployment(view.deployment, redact),
         "log": {
             "size": view.log_size,
             "complete": view.log_complete,
@@ -124,6 +127,7 @@ def request(asked: BuildRequest) -> answers.Request:
             }
             for one in asked.notify
         ],
+        "deploy": _deploy(asked.deploy),
     }
 
 
@@ -277,6 +281,28 @@ def waiting(queue: Waiting | None, redact: Redact) -> answers.Queue | None:
         ],
         "agents_seen": queue.agents_seen,
         "last_offer_at": timestamp(queue.last_offer_at),
+    }
+
+
+def _deploy(asked: MarathonDeploy | None) -> answers.Deploy | None:
+    if asked is None:
+        return None
+    return {"marathon": {"app": asked.app, "timeout": asked.timeout}}
+
+
+def _deployment(one: Deployment | None, redact: Redact) -> answers.Deployment | None:
+    if one is None:
+        return None
+    return {
+        "state": one.state.value,
+        "app": one.app,
+        "image": redact(one.image),
+        "digest": one.digest,
+        "previous": _text(one.previous, redact),
+        "message": _text(one.message, redact),
+        "created_at": time_of(one.created_at),
+        "started_at": timestamp(one.started_at),
+        "finished_at": timestamp(one.ended_at),
     }
 
 

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from api import strictjson
+from api.deploy_fields import DeployBody, DeployFields, MarathonBody
 from api.fields import (
     MAX_CONSTRAINTS,
     MAX_IMAGES,
@@ -116,7 +117,7 @@ def _project(value: str) -> str:
 AnyBody = TypeVar("AnyBody", bound=Body)
 
 
-class BuildBody(RecipeFields, OutputFields, LoginFields):
+class BuildBody(RecipeFields, OutputFields, LoginFields, DeployFields):
     """The whole body. Only `source` and `images` are required; times in seconds."""
 
     source: SourceBody
@@ -285,6 +286,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields):
             project_secrets=self.project_secrets,
             attended=self.attended,
             notify=tuple(one.to_request() for one in self.notify),
+            deploy=self.deploy.to_deploy(policy) if self.deploy else None,
         )
 
     def fingerprint(self, owner: str) -> str:
@@ -387,6 +389,8 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("registries", "[]"): RegistryBody,
     ("resources",): ResourcesBody,
     ("notify", "[]"): NotifyBody,
+    ("deploy",): DeployBody,
+    ("deploy", "marathon"): MarathonBody,
 }
 
 # Names of other build services, near in meaning but not in spelling.

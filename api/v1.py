@@ -127,7 +127,9 @@ def blueprint(
         view = None if idempotency is None else builds.replayed(owner, idempotency)
         created = False
         if view is None:
-            admitted = admission.admitted(body.to_request(policy, upload), auth.actor(), projects)
+            admitted = admission.admitted(
+                body.to_request(policy, upload), auth.actor(), projects, policy.marathon_apps
+            )
             view, created = builds.submit(admitted, owner, idempotency)
         return _accepted(view, created=created)
 
@@ -223,7 +225,7 @@ def _add_rebuild(
         created = False
         if view is None:
             asked = rebuild.again(builds.get(build_id).build, policy)
-            admitted = admission.admitted(asked, auth.actor(), projects)
+            admitted = admission.admitted(asked, auth.actor(), projects, policy.marathon_apps)
             view, created = builds.submit(admitted, owner, idempotency)
         return _accepted(view, created=created)
 

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from builder_framework.domain.access import Role
 from builder_framework.domain.delivery import DeliveryState
+from builder_framework.domain.deployment import DeploymentState
 from builder_framework.domain.model import Dedupe, Supersede
 from builder_framework.domain.states import State
 from builder_framework.protocol import CacheUse, EngineMode, Phase, Reason
@@ -182,6 +183,19 @@ class Notification(TypedDict):
     outcomes: list[str]
 
 
+class MarathonApp(TypedDict):
+    """`deploy.marathon`."""
+
+    app: str
+    timeout: Seconds
+
+
+class Deploy(TypedDict):
+    """Where the image goes after its build."""
+
+    marathon: MarathonApp
+
+
 class Request(Recipe, Output):
     """What was asked for, with the operator's defaults filled in."""
 
@@ -208,6 +222,7 @@ class Request(Recipe, Output):
     project_secrets: dict[str, str]
     webhooks: list[str]
     notify: list[Notification]
+    deploy: Deploy | None
 
 
 class Refusal(TypedDict):
@@ -285,6 +300,22 @@ class Result(TypedDict):
     timings: Annotated[dict[str, float], _says("seconds by phase")]
 
 
+class Deployment(TypedDict):
+    """What became of the image after the build, which has succeeded in any case. `previous`: the
+    image that the app had when this began.
+    """
+
+    state: Annotated[str, _one_of(DeploymentState)]
+    app: str
+    image: str
+    digest: str | None
+    previous: str | None
+    message: str | None
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+
+
 class Log(TypedDict):
     """`tail`: the last lines, of a failed build that is asked for alone."""
 
@@ -321,6 +352,9 @@ class Build(Request):
     queue: Queue | None
     attempts: list[Attempt]
     result: Result
+    deployment: Annotated[
+        Deployment | None, _says("once the build has succeeded, if deploy was asked for")
+    ]
     log: Log
     links: BuildLinks
 
@@ -538,12 +572,13 @@ class Quota(TypedDict):
 
 
 class Project(TypedDict):
-    """What belongs together. `repositories` and `images`: beginnings of names."""
+    """What belongs together. `repositories`, `images` and `apps`: beginnings of names."""
 
     name: str
     description: str
     repositories: list[str]
     images: list[str]
+    apps: list[str]
     quota: Quota
 
 

@@ -1,4 +1,4 @@
-"""What only the elected process has: the driver, the service with its loop, and the webhooks."""
+"""What only the elected process has: driver, service with its loop, webhooks, deployments."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from builder_framework.mesos.tls import client_context
 from builder_framework.mesos.translate import framework_info
 from builder_framework.redact import Secret
 from builder_framework.service.builds import BuildService, Parts
+from builder_framework.service.deployments import Deployer
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.limits import RunningLimits
 from builder_framework.service.logs import Logs
@@ -101,6 +102,7 @@ class Leader:
         policy = _loop_policy(settings, template, store, switch)
         self.service = BuildService(parts, policy, time.time)
         self._webhooks = _webhooks(settings, store, instruments)
+        self._deployer = Deployer(store.deployments, settings.marathon())
         self._uploads = UploadSweeper(SqlUploads(store).sweep)
         self._retention = Retention(_sweeps(settings, store, logs))
 
@@ -109,6 +111,7 @@ class Leader:
         self.service.start()
         if self._webhooks is not None:
             self._webhooks.start()
+        self._deployer.start()
         self._uploads.start()
         self._retention.start()
         self._driver.start()
@@ -121,6 +124,8 @@ class Leader:
             self._fatal("the service's loop ended")
         if self._webhooks is not None and not self._webhooks.alive:
             self._fatal("the webhooks' thread ended")
+        if not self._deployer.alive:
+            self._fatal("the thread that deploys images ended")
         if not self._uploads.alive:
             self._fatal("the thread that removes uploads ended")
         if not self._retention.alive:
@@ -131,6 +136,7 @@ class Leader:
         self._driver.stop()
         if self._webhooks is not None:
             self._webhooks.stop()
+        self._deployer.stop()
         self._uploads.stop()
         self._retention.stop()
         self.service.stop()

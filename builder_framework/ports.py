@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import IO, Protocol
 
 from builder_framework.domain.delivery import Delivery, Try
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.model import Build, BuildRequest, Resources
 from builder_framework.domain.scheduling import Mode, Scheduling
 from builder_framework.domain.states import State
@@ -44,7 +45,8 @@ class RequestPolicy:
     they may name in `notify`.
     `repository_programs`: hooks and tests. `registry_cache`: of builds that do not say. `engines`:
     what a build may have, the one it gets unasked first; likewise `networks`, of executors.
-    `uploads`: whether executors could fetch them.
+    `uploads`: whether executors could fetch them. `marathon`: whether there is one to deploy to;
+    `marathon_apps`: beginnings of ids of the apps of it that all builds may deploy to.
     """
 
     git_protocols: tuple[str, ...] = ("https", "ssh")
@@ -66,6 +68,9 @@ class RequestPolicy:
     networks: tuple[str, ...] = ("BRIDGE",)
     uploads: bool = False
     upload_max_mb: int = 256
+    marathon: bool = False
+    marathon_apps: tuple[str, ...] = ()
+    marathon_max_timeout: float = 3600.0
 
 
 @dataclass(frozen=True)
@@ -97,11 +102,15 @@ class Waiting:
 
 @dataclass(frozen=True)
 class BuildView:
-    """A build as it is now, with what is only known while it waits, and the extent of its log."""
+    """A build as it is now, with what is only known while it waits, and the extent of its log.
+
+    `deployment`: what becomes of its image, once there is one that somebody wants deployed.
+    """
 
     build: Build
     waiting: Waiting | None
     log_size: int
+    deployment: Deployment | None = None
 
     @property
     def log_complete(self) -> bool:

@@ -70,8 +70,8 @@ def configuration() -> str:
             "`builder serve` reads a TOML file (`--config FILE` or `BUILDER_CONFIG`), then the "
             "environment, which wins. A setting `name` of the file is `BUILDER_NAME` in the "
             "environment. Lists are written with commas in the environment. `password`, "
-            "`mesos_master`, `mesos_secret`, `database_url`, `secret_key`, `webhooks` and "
-            "`webhook_secret` may also come out of a file: "
+            "`mesos_master`, `mesos_secret`, `database_url`, `secret_key`, `webhooks`, "
+            "`webhook_secret` and `marathon_login` may also come out of a file: "
             "`BUILDER_PASSWORD_FILE=/run/secrets/password`. All faults are reported together, and "
             "the process exits with 78.\n"
         ),

@@ -73,16 +73,18 @@ def add(web: Blueprint, parts: Parts) -> None:
         shown = render.build(view)
         now = time.time()
         mine = Subject(one.request.project, one.owner)
+        deploys = view.deployment is not None and view.deployment.going_on
         return pages.page(
             "build.html",
             build=shown,
             one=one,
+            one_deployment=view.deployment,
             spans=timeline.spans(one, now),
             request_json=json.dumps(render.request(one.request), indent=2, ensure_ascii=False),
             may_cancel=not one.terminal and pages.may(Action.CHANGE, mine),
             may_rebuild=pages.may(Action.CHANGE, mine),
             uploaded=one.request.source.upload is not None,
-            live=0 if view.log_complete else pages.LIVE_SECONDS,
+            live=0 if view.log_complete and not deploys else pages.LIVE_SECONDS,
         )
 
     @web.get("/builds/<build_id>/log.txt")
@@ -106,7 +108,9 @@ def add(web: Blueprint, parts: Parts) -> None:
     def rebuild(build_id: str) -> Response:
         """The same once more, with the secrets that came with the first."""
         asked = again(builds.get(build_id).build, parts.policy)
-        admitted = admission.admitted(asked, auth.actor(), parts.projects)
+        admitted = admission.admitted(
+            asked, auth.actor(), parts.projects, parts.policy.marathon_apps
+        )
         made, _ = builds.submit(admitted, auth.owner())
         return pages.to(redirect(f"{auth.PAGES}/builds/{made.build.id}", 303))
 

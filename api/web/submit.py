@@ -83,7 +83,9 @@ def add(web: Blueprint, parts: Parts) -> None:
             known = parts.builds.replayed(owner, idempotency)
             if known is None:
                 admitted = asked.to_request(parts.policy)
-                admitted = admission.admitted(admitted, auth.actor(), parts.projects)
+                admitted = admission.admitted(
+                    admitted, auth.actor(), parts.projects, parts.policy.marathon_apps
+                )
                 known, _ = parts.builds.submit(admitted, owner, idempotency)
         except InvalidInputError as error:
             return _form(told, pages.problems_of(error), 400)

@@ -169,6 +169,9 @@ def _facts(build: answers.Build) -> Iterable[tuple[str, Any]]:
         place = "" if step["line"] is None else f" (line {step['line']} of the Dockerfile)"
         yield "failed step", f"{step['name']}{place}"
     yield "timings", ", ".join(f"{name} {value:.1f} s" for name, value in result["timings"].items())
+    if deployment := build["deployment"]:
+        message = f": {deployment['message']}" if deployment["message"] else ""
+        yield "deployment", f"{deployment['app']} {deployment['state']}{message}"
     yield "created", build["created_at"]
     yield "started", build["started_at"]
     yield "ended", build["ended_at"]

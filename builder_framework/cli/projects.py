@@ -47,6 +47,7 @@ def show(client: Client, name: str) -> None:
 @click.option("--description", default="")
 @click.option("--repository", "repositories", multiple=True, help="Beginning of a git URL.")
 @click.option("--image", "images", multiple=True, help="Beginning of an image's name.")
+@click.option("--app", "apps", multiple=True, help="Beginning of the id of a Marathon app.")
 @click.option("--max-waiting", type=int)
 @click.option("--max-running", type=int)
 def put(
@@ -56,6 +57,7 @@ def put(
     description: str,
     repositories: tuple[str, ...],
     images: tuple[str, ...],
+    apps: tuple[str, ...],
     max_waiting: int | None,
     max_running: int | None,
 ) -> None:
@@ -64,6 +66,7 @@ def put(
         "description": description,
         "repositories": list(repositories),
         "images": list(images),
+        "apps": list(apps),
         "quota": {"max_waiting": max_waiting, "max_running": max_running},
     }
     if file is not None:

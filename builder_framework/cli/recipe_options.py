@@ -134,6 +134,21 @@ _VALUES = {
     "group": click.option("--group", metavar="NAME"),
 }
 
+_DEPLOY = (
+    click.option(
+        "--deploy",
+        "deploy_app",
+        metavar="/APP",
+        help="Afterwards give the image to this app of Marathon.",
+    ),
+    click.option(
+        "--deploy-timeout",
+        type=options.duration,
+        metavar="10m",
+        help="Until a deployment that is not over is rolled back.",
+    ),
+)
+
 _NO_LABELS = click.option(
     "--no-standard-labels", is_flag=True, help="Only the labels that are asked for."
 )
@@ -142,7 +157,9 @@ _NO_LABELS = click.option(
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add all of them."""
     every = [_MAPPINGS, _LISTS, _SWITCHES, _VALUES]
-    for option in reversed([_NO_LABELS, *(one for group in every for one in group.values())]):
+    for option in reversed(
+        [_NO_LABELS, *_DEPLOY, *(one for group in every for one in group.values())]
+    ):
         command = option(command)
     return command
 
@@ -155,5 +172,8 @@ def apply(body: Json, flags: dict[str, Any], section: Callable[[Json, str], Json
     body.update({name: list(flags[name]) for name in _LISTS if flags[name]})
     body.update({name: True for name in _SWITCHES if flags[name]})
     body.update({name: flags[name] for name in _VALUES if flags[name] is not None})
+    marathon = {"app": flags["deploy_app"], "timeout": flags["deploy_timeout"]}
+    if told := {name: value for name, value in marathon.items() if value is not None}:
+        section(section(body, "deploy"), "marathon").update(told)
     if flags["no_standard_labels"]:
         body["standard_labels"] = False

@@ -1,8 +1,8 @@
 """Settings of the framework process: typed, frozen, from a TOML file and the environment.
 
 Every setting NAME is `name` in the file and `BUILDER_NAME` in the environment, which wins.
-All faults are reported together. The fields are in `framework`, `executors` and `builds`, by theme;
-their descriptions are the reference in `docs/configuration.md`.
+All faults are reported together. The fields are in `framework`, `executors`, `builds` and
+`marathon`, by theme; their descriptions are the reference in `docs/configuration.md`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from pydantic import SecretStr, ValidationError, model_validator
 
 from builder_framework.config import sources
-from builder_framework.config.builds import BuildSettings
+from builder_framework.config.marathon import MarathonSettings
 from builder_framework.config.values import PREFIX, Storage
 from builder_framework.errors import ConfigError, FieldProblem
 
 __all__ = ["PREFIX", "Settings", "Storage", "load", "storage"]
 
 
-class Settings(BuildSettings):
+class Settings(MarathonSettings):
     """What can be set, and what goes together."""
 
     @model_validator(mode="after")
@@ -38,6 +38,8 @@ class Settings(BuildSettings):
                 "webhooks and webhook_hosts need webhook_secret: nobody could tell an unsigned "
                 "message from a forged one"
             )
+        if self.marathon_url is None and (self.marathon_apps or self.marathon_login):
+            raise ValueError("marathon_apps and marathon_login need marathon_url")
         if self.secret_key is None and not self.database().startswith("sqlite:"):
             raise ValueError(
                 f"secret_key must be set with PostgreSQL ({PREFIX}SECRET_KEY, the same for every "

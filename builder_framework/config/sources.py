@@ -44,6 +44,7 @@ _SECRETS = frozenset(
         "secret_key",
         "webhooks",
         "webhook_secret",
+        "marathon_login",
         "http_proxy",
         "https_proxy",
     }

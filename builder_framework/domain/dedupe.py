@@ -86,6 +86,7 @@ def joins(request: BuildRequest, other: Build, now: float, window: float) -> boo
         request.dedupe is Dedupe.FINISHED
         and other.state is State.SUCCEEDED
         and not asked_again
+        and request.deploy is None  # it would not be deployed once more
         and other.ended_at is not None
         and now <= other.ended_at + window
     )

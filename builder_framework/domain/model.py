@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from builder_framework.domain.apps import MarathonDeploy
 from builder_framework.domain.states import TERMINAL, State
 from builder_framework.domain.tasks import TaskRequest
 from builder_framework.errors import InvalidValueError
@@ -134,7 +135,7 @@ class BuildRequest:
     no other. `project_secrets`: names of the project's secrets, by the id of their mount.
     `attended`: seconds after which the build ends if nobody follows it (`service.attendance`).
     `notify`: targets of the operator that are told of it. `task`: what a client of Eremetic asked
-    for, when it was one.
+    for, when it was one. `deploy`: where the image goes after its build.
     """
 
     source: Source
@@ -163,6 +164,7 @@ class BuildRequest:
     attended: float | None = None
     notify: tuple[NotifyRequest, ...] = ()
     task: TaskRequest | None = None
+    deploy: MarathonDeploy | None = None
 
     @property
     def origin(self) -> str:

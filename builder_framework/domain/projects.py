@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from builder_framework.domain import apps
 from builder_framework.domain.access import Action, Actor, Subject, Verdict, decide
 from builder_framework.domain.model import BuildRequest
 from builder_framework.errors import FieldProblem
@@ -45,6 +46,7 @@ class Project:
 
     `repositories`: beginnings of git URLs, and `images`: of image names, that are this project's:
     its builds use nothing else (unless there are none), and builds outside it none of them.
+    `apps`: beginnings of Marathon's app ids that its builds alone may deploy to.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Project:
     repositories: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     quota: Quota = field(default_factory=Quota)
+    apps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,16 @@ class Catalog:
         own = {name: project.images for name, project in self._projects.items()}
         return owner_of(image_reference(image).name, own)
 
+    def owner_of_app(self, app: str) -> str | None:
+        """Whose an app of Marathon is: the one's with the longest beginning of it."""
+        found = [
+            (len(beginning), project.name)
+            for project in self
+            for beginning in project.apps
+            if apps.begins(beginning, app)
+        ]
+        return max(found)[1] if found else None
+
     def owner_of_source(self, request: BuildRequest) -> str | None:
         """Whose the repository is; nobody's if it is none."""
         if request.source.git is None:
@@ -130,15 +143,21 @@ class Catalog:
 
 
 def refusals(
-    request: BuildRequest, actor: Actor, catalog: Catalog, waiting: int
+    request: BuildRequest,
+    actor: Actor,
+    catalog: Catalog,
+    waiting: int,
+    for_all: Sequence[str] = (),
 ) -> list[FieldProblem]:
     """Why this must not be built by `actor`: by field. Its project is `request.project`.
 
-    `waiting`: how many builds of that project wait.
+    `waiting`: how many builds of that project wait. `for_all`: beginnings of the ids of apps that
+    every build may deploy to, unless a project has them.
     """
     return [
         *_membership(request, actor, catalog),
         *_ownership(request, catalog),
+        *_deployment(request, catalog, for_all),
         *_excess(request, catalog, waiting),
     ]
 
@@ -167,6 +186,21 @@ def _ownership(request: BuildRequest, catalog: Catalog) -> Iterator[FieldProblem
         elif project and project.images and owner is None:
             own = ", ".join(project.images)
             yield FieldProblem(field_name, f"is no image of project {project.name!r}: {own}")
+
+
+def _deployment(
+    request: BuildRequest, catalog: Catalog, for_all: Sequence[str]
+) -> Iterator[FieldProblem]:
+    if request.deploy is None:
+        return
+    owner, name = catalog.owner_of_app(request.deploy.app), "deploy.marathon.app"
+    if owner is None:
+        if not apps.any_begins(for_all, request.deploy.app):
+            yield FieldProblem(
+                name, "is no app that builds may deploy to (BUILDER_MARATHON_APPS, or a project's)"
+            )
+    elif owner != request.project:
+        yield FieldProblem(name, f"belongs to project {owner!r}: say project")
 
 
 def _excess(request: BuildRequest, catalog: Catalog, waiting: int) -> Iterator[FieldProblem]:

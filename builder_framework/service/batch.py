@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from builder_framework import failpoints
 from builder_framework.cluster import StatusUpdate
-from builder_framework.domain import dedupe, machine
+from builder_framework.domain import dedupe, deployment, machine
 from builder_framework.domain import events as ev
 from builder_framework.domain.effects import AnswerLease, Effect
 from builder_framework.domain.model import Build, BuildRequest
@@ -111,6 +111,7 @@ class Batch:
                 self.previous[build_id],
                 tuple(self.keys_of.get(build_id, ())),
                 self.announce(self.previous[build_id], build, self.now),
+                deployment.due(self.previous[build_id], build, self.now),
             )
             for build_id, build in self.builds.items()
         ]

@@ -27,6 +27,7 @@ from builder_framework.ports import (
 )
 from builder_framework.service.collect import LogCollector, ResultFetcher
 from builder_framework.service.core import Hooks, Loop
+from builder_framework.service.deployments import deployment_of
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.hot import queue_page
@@ -243,4 +244,5 @@ class BuildService:
                 now=self._clock(),
                 scheduling=self._policy.scheduling(),
             )
-        return BuildView(build, waiting, self._parts.logs.size(build.id))
+        deployment = deployment_of(build, self._parts.store)
+        return BuildView(build, waiting, self._parts.logs.size(build.id), deployment)

@@ -29,6 +29,7 @@ from builder_framework.ports import (
     Watch,
 )
 from builder_framework.service.agents import on_agents
+from builder_framework.service.deployments import deployment_of
 from builder_framework.service.hot import queue_key, queue_page
 from builder_framework.service.logs import Logs
 from builder_framework.store.base import Store
@@ -174,7 +175,8 @@ class Follower:
             waiting = None
             if build.state is State.QUEUED:
                 waiting = Waiting(positions.get(build.id, len(waits) + 1), message)
-            views.append(BuildView(build, waiting, self._logs.size(build.id)))
+            deployment = deployment_of(build, self._store)
+            views.append(BuildView(build, waiting, self._logs.size(build.id), deployment))
         return views
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from builder_framework.domain.delivery import Delivery, Try
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.errors import ConflictError
 from builder_framework.ports import DeliveryView, Idempotency, ListQuery
@@ -17,13 +18,14 @@ class Change:
     """`build` replaces `previous`, which must still be what is stored; None: it is new.
 
     `keys`: stand for this build from now on; its owner gave them. `deliveries`: the webhooks that
-    tell of it. All stored with it or not at all.
+    tell of it. `deployment`: what it makes due. All stored with it or not at all.
     """
 
     build: Build
     previous: Build | None = None
     keys: tuple[Idempotency, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
+    deployment: Deployment | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,28 @@ class Outbox(Protocol):
         ...
 
 
+class Deployments(Protocol):
+    """Durable deployments. Every call may raise StoreUnavailableError, changing nothing."""
+
+    def going_on(self) -> list[tuple[Deployment, str | None]]:
+        """For each app the one to look after, each with a later build that has the app, if one has
+        (`deployment.look`). The one that Marathon was told of goes before those that wait; of
+        these the one first whose build was accepted first.
+        """
+        ...
+
+    def record(self, deployment: Deployment) -> Deployment:
+        """Store it, as its next version, which is returned.
+
+        Raises StaleWriteError when it is not what is stored, LeadershipLostError.
+        """
+        ...
+
+    def of_build(self, build_id: str) -> Deployment | None:
+        """The build's, if it has one."""
+        ...
+
+
 class Store(Protocol):
     """Durable builds. Every call may raise StoreUnavailableError and then has changed nothing.
 
@@ -110,6 +134,11 @@ class Store(Protocol):
     @property
     def outbox(self) -> Outbox:
         """The webhooks of those builds, in the same database."""
+        ...
+
+    @property
+    def deployments(self) -> Deployments:
+        """What becomes of their images, in the same database."""
         ...
 
     def lead(self, holder: str, url: str | None) -> int:

@@ -10,7 +10,7 @@ from builder_framework.domain.model import Build
 from builder_framework.errors import StaleWriteError
 from builder_framework.ports import Idempotency
 from builder_framework.seal import Sealer
-from builder_framework.store import deliveries, rows, seals
+from builder_framework.store import deliveries, deployments, rows, seals
 from builder_framework.store import tables as t
 from builder_framework.store.base import Change
 
@@ -24,6 +24,8 @@ def write(connection: sa.Connection, change: Change, sealer: Sealer) -> None:
     for key in change.keys:
         bind(connection, change.build, key, sealer)
     deliveries.insert(connection, change.deliveries, sealer)
+    if change.deployment is not None:
+        deployments.insert(connection, change.deployment)
 
 
 def bind(connection: sa.Connection, build: Build, key: Idempotency, sealer: Sealer) -> None:

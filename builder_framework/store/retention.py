@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from builder_framework.domain.delivery import DeliveryState
+from builder_framework.domain.deployment import GOING_ON
 from builder_framework.domain.states import TERMINAL
 from builder_framework.store import tables as t
 from builder_framework.store.sql import SqlStore
@@ -21,6 +22,7 @@ _LOGS_REMOVED = "logs_removed"
 _OVER = [state.value for state in TERMINAL]
 
 _OF_A_BUILD = (
+    t.deployments,
     t.forgotten_tasks,
     t.log_chunks,
     t.idempotency_keys,
@@ -43,12 +45,16 @@ class SqlRetention:
     def remove_builds(self, before: float) -> int:
         """Builds that ended before that moment; how many.
 
-        Not those whose log is not complete, whose webhooks are still to be sent, or that somebody
-        asked something of that the loop has not heard yet.
+        Not those whose log is not complete, whose webhooks are still to be sent, whose image is
+        still being deployed, or that somebody asked something of that the loop has not heard yet.
         """
         b = t.builds.c
         told = sa.select(t.deliveries.c.seq).where(
             t.deliveries.c.build_id == b.id, t.deliveries.c.state == DeliveryState.PENDING.value
+        )
+        deployed = sa.select(t.deployments.c.build_id).where(
+            t.deployments.c.build_id == b.id,
+            t.deployments.c.state.in_([state.value for state in GOING_ON]),
         )
         asked = sa.select(t.inbox.c.seq).where(t.inbox.c.build_id == b.id)
         old = (
@@ -60,6 +66,7 @@ class SqlRetention:
                 b.upload_id.is_(None)
                 | ~sa.select(t.uploads.c.id).where(t.uploads.c.id == b.upload_id).exists(),
                 ~told.exists(),
+                ~deployed.exists(),
                 ~asked.exists(),
             )
             .order_by(b.ended_at)

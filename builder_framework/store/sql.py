@@ -33,6 +33,7 @@ from builder_framework.store.base import (
     Leader,
 )
 from builder_framework.store.deliveries import SqlOutbox
+from builder_framework.store.deployments import SqlDeployments
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class SqlStore:
         self._token: int | None = None
         self._unsettled: Sequence[Change] = ()
         self.outbox = SqlOutbox(self.reading, self.writing, self.leading, sealer)
+        self.deployments = SqlDeployments(self.reading, self.leading)
         try:
             with self.writing() as connection, engine.unhurried(connection):
                 migrate.upgrade(connection, sealer)

@@ -283,3 +283,26 @@ delivery_tries = sa.Table(
     sa.Column("status", sa.Integer),
     sa.Column("error", sa.Text),
 )
+
+# New images on their way into apps of Marathon: one row for a build, never a second one.
+deployments = sa.Table(
+    "deployments",
+    metadata,
+    sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
+    sa.Column("app", sa.String(255), nullable=False),
+    sa.Column("image", sa.Text, nullable=False),
+    sa.Column("timeout", sa.Float, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("message", sa.Text),
+    sa.Column("started_at", sa.Float),
+    sa.Column("ended_at", sa.Float),
+    sa.Column("previous", sa.Text),
+    sa.Column("base", sa.Text),
+    sa.Column("unsure", sa.Boolean, nullable=False),
+    sa.Column("marathon_id", sa.Text),
+    sa.Column("back_until", sa.Float),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Index("ix_deployments_state", "state"),
+    sa.Index("ix_deployments_app", "app"),
+)

@@ -14,6 +14,7 @@ from typing import Any
 from builder_framework.domain import events as ev
 from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.delivery import again
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.machine import MachinePolicy, step
 from builder_framework.domain.model import Build, BuildRequest, Placement, new_build_id
 from builder_framework.domain.states import State
@@ -94,6 +95,7 @@ class MemoryBuilds:
         self.announcer = Announcer((Secret("https://hooks.example.org/t0ken"),))
         self.sent: dict[str, DeliveryView] = {}
         self.attended: list[str] = []
+        self.deployments: dict[str, Deployment] = {}
         self.read_at_most: int | None = None
         self._now = 1_700_000_000.0
         self._lock = threading.RLock()
@@ -247,7 +249,8 @@ class MemoryBuilds:
         if build.state is State.QUEUED:
             queue = [one.id for one in self.builds.values() if one.state is State.QUEUED]
             waiting = Waiting(queue.index(build.id) + 1, "waits for an offer", self.refusals, 2)
-        return BuildView(build, waiting, len(self.logs.get(build.id, b"")))
+        deployment = self.deployments.get(build.id)
+        return BuildView(build, waiting, len(self.logs.get(build.id, b"")), deployment)
 
 
 def _fits(build: Build, query: ListQuery) -> bool:

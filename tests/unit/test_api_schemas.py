@@ -183,6 +183,7 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "max_attempts": 3,
         "webhooks": [],
         "notify": [],
+        "deploy": None,
         "labels": {},
         **body,
         "source": {"git": git},
