@@ -72,7 +72,7 @@ unit: environment ## the tests that need no cluster: some minutes
 	@$(if $(ARGS),$(VENV)/python -m pytest -m "not integration" $(ARGS),$(MAKE) --no-print-directory no-cluster)
 
 no-cluster:
-	@$(VENV)/python -m pytest -m domain $(PARALLEL) $(FLOOR)
+	@$(VENV)/python -m pytest $(shell grep -l 'pytest.mark.domain' tests/unit/*.py) $(PARALLEL) $(FLOOR)
 	@$(VENV)/python -m pytest -m "not integration and not domain" $(PARALLEL)
 
 integration: bootstrap ## the tests on real clusters of their own
@@ -122,6 +122,9 @@ docs: environment ## write the pages that follow from the code
 format: environment ## rewrite the sources as `make check` wants them
 	@$(VENV)/ruff check --fix $(HERE)
 	@$(VENV)/ruff format $(HERE)
+
+notifications: environment ## EVENTS messages to receivers that fail 30 % of all requests: all arrive
+	@$(VENV)/python -m tests.notifications --events "$(or $(EVENTS),10000)" $(if $(SEED),--seed "$(SEED)")
 
 outage: bootstrap ## API latencies while the master is down, beside those while it is up
 	@$(VENV)/python -m tests.endurance.outage $(ARGS)

@@ -9,6 +9,7 @@ from functools import partial
 from builder_framework import validate
 from builder_framework.domain import endpoints
 from builder_framework.domain.model import Build, BuildRequest, Dedupe
+from builder_framework.domain.targets import fault
 from builder_framework.errors import (
     ConflictError,
     FieldProblem,
@@ -57,6 +58,9 @@ def _refusals(request: BuildRequest, policy: RequestPolicy) -> Iterator[FieldPro
         yield from _fault(
             "webhooks", partial(endpoints.allowed, url.reveal(), policy.webhook_hosts)
         )
+    for one in request.notify:
+        if said := fault(one, policy.targets, request.project):
+            yield FieldProblem("notify", said)
     yield from _limits(request, policy)
 
 

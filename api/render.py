@@ -118,6 +118,15 @@ def request(asked: BuildRequest) -> answers.Request:
         "project": asked.project,
         "project_secrets": _texts(asked.project_secrets, redact),
         "webhooks": [endpoints.parse(url.reveal()).shown for url in asked.webhooks],
+        "notify": [
+            {
+                "target": one.target,
+                "channel": one.channel,
+                "events": list(one.events),
+                "outcomes": list(one.outcomes),
+            }
+            for one in asked.notify
+        ],
         "deploy": _deploy(asked.deploy),
     }
 
@@ -212,6 +221,7 @@ def delivery(view: DeliveryView) -> answers.Delivery:
     return {
         "id": one.id,
         "event": one.event,
+        "target": one.target,
         "url": endpoints.parse(one.url.reveal()).shown,
         "state": one.state.value,
         "created_at": time_of(one.created_at),

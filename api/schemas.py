@@ -54,13 +54,36 @@ from api.recipe_fields import (
 from api.source_fields import GitBody, GitLoginBody, InlineBody, SourceBody, TarballBody
 from builder_framework import validate_options
 from builder_framework.domain import endpoints
-from builder_framework.domain.model import BuildRequest, Constraint, Dedupe, Resources, Supersede
+from builder_framework.domain.model import (
+    BuildRequest,
+    Constraint,
+    Dedupe,
+    NotifyRequest,
+    Resources,
+    Supersede,
+)
 from builder_framework.domain.projects import is_project_name
+from builder_framework.domain.targets import fault
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import CacheUse, EngineMode
 from builder_framework.recipe import Source, UploadSource
 from builder_framework.redact import Secret
+
+
+class NotifyBody(Body):
+    """One of `notify`: a target of the operator, and what it is told."""
+
+    target: str
+    channel: str | None = None
+    events: list[Literal["queued", "started", "retried", "phase", "finished"]] = Field(
+        default_factory=list
+    )
+    outcomes: list[Literal["succeeded", "failed", "cancelled"]] = Field(default_factory=list)
+
+    def to_request(self) -> NotifyRequest:
+        """The domain's."""
+        return NotifyRequest(self.target, self.channel, tuple(self.events), tuple(self.outcomes))
 
 
 class ResourcesBody(Body):
@@ -120,6 +143,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields, DeployFields):
     executor_network: str | None = None
     attended: Annotated[float, Field(ge=MIN_ATTENDED, le=86400)] | None = None
     project: Annotated[str, AfterValidator(_project)] | None = None
+    notify: Annotated[list[NotifyBody], Len(0, MAX_WEBHOOKS)] = Field(default_factory=list)
     project_secrets: Annotated[dict[MountId, str], Len(0, MAX_MOUNTS)] = Field(default_factory=dict)
 
     @field_validator("project_secrets")
@@ -158,6 +182,17 @@ class BuildBody(RecipeFields, OutputFields, LoginFields, DeployFields):
             return [endpoints.allowed(url, policy_of(info).webhook_hosts).url for url in value]
         except InvalidValueError as error:
             fail(error.message)
+
+    @field_validator("notify")
+    @classmethod
+    def _targets(cls, value: list[NotifyBody], info: ValidationInfo) -> list[NotifyBody]:
+        if len({one.target for one in value}) != len(value):
+            fail("names a target twice")
+        for one in value:
+            targets = policy_of(info).targets
+            if words := fault(one.to_request(), targets, info.data.get("project")):
+                fail(words)
+        return value
 
     @field_validator("timeout", "queue_ttl")
     @classmethod
@@ -250,6 +285,7 @@ class BuildBody(RecipeFields, OutputFields, LoginFields, DeployFields):
             project=self.project,
             project_secrets=self.project_secrets,
             attended=self.attended,
+            notify=tuple(one.to_request() for one in self.notify),
             deploy=self.deploy.to_deploy(policy) if self.deploy else None,
         )
 
@@ -352,6 +388,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("registry_auth",): RegistryAuthBody,
     ("registries", "[]"): RegistryBody,
     ("resources",): ResourcesBody,
+    ("notify", "[]"): NotifyBody,
     ("deploy",): DeployBody,
     ("deploy", "marathon"): MarathonBody,
 }

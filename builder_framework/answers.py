@@ -174,6 +174,15 @@ class Output(TypedDict):
     provenance: Annotated[str, _one_of(Provenance)]
 
 
+class Notification(TypedDict):
+    """A target of the operator, and what it is told; empty: as the operator has it."""
+
+    target: str
+    channel: str | None
+    events: list[str]
+    outcomes: list[str]
+
+
 class MarathonApp(TypedDict):
     """`deploy.marathon`."""
 
@@ -212,6 +221,7 @@ class Request(Recipe, Output):
     project: str | None
     project_secrets: dict[str, str]
     webhooks: list[str]
+    notify: list[Notification]
     deploy: Deploy | None
 
 
@@ -462,6 +472,7 @@ class Delivery(TypedDict):
 
     id: str
     event: str
+    target: Annotated[str | None, _says("of the operator's; null for a plain webhook")]
     url: Annotated[str, _says("scheme and host; the rest may be a token")]
     state: Annotated[str, _one_of(DeliveryState)]
     created_at: Time

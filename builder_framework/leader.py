@@ -22,6 +22,7 @@ from builder_framework.mesos.sandbox import AgentSandboxes
 from builder_framework.mesos.scheduler import BuildScheduler
 from builder_framework.mesos.tls import client_context
 from builder_framework.mesos.translate import framework_info
+from builder_framework.redact import Secret
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.deployments import Deployer
 from builder_framework.service.desk import LoopPolicy
@@ -29,6 +30,7 @@ from builder_framework.service.limits import RunningLimits
 from builder_framework.service.logs import Logs
 from builder_framework.service.measures import Figures
 from builder_framework.service.post import Poster
+from builder_framework.service.receivers import Receivers
 from builder_framework.service.retention import Retention, Sweep
 from builder_framework.service.scheduling import Switch
 from builder_framework.service.uploads import UploadSweeper
@@ -207,9 +209,12 @@ def _loop_policy(
 
 
 def _webhooks(settings: Settings, store: SqlStore, instruments: Instruments) -> Webhooks | None:
-    """None without a secret: what cannot be signed is not sent."""
+    """None with nobody to tell: what cannot be signed is not sent."""
     keys = settings.webhook_keys()
-    return Webhooks(store.outbox, keys, Poster(), instruments=instruments) if keys else None
+    if not keys and not settings.targets:
+        return None
+    receivers = Receivers(tuple(map(Secret, settings.webhooks)), settings.targets, settings.reach())
+    return Webhooks(store.outbox, keys, Poster(), receivers, instruments=instruments)
 
 
 def _sweeps(settings: Settings, store: SqlStore, logs: Logs) -> dict[str, tuple[float, Sweep]]:

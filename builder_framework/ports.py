@@ -16,6 +16,7 @@ from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.model import Build, BuildRequest, Resources
 from builder_framework.domain.scheduling import Mode, Scheduling
 from builder_framework.domain.states import State
+from builder_framework.domain.targets import Target
 from builder_framework.protocol import EngineMode, Reason
 from builder_framework.recipe import UploadSource
 
@@ -40,7 +41,8 @@ class CacheSharing(str, enum.Enum):
 class RequestPolicy:
     """What the operator allows and assumes. Durations in seconds, memory and disk in MiB.
 
-    `webhook_hosts`: where builds may have webhooks, see `endpoints.parse_rule`.
+    `webhook_hosts`: where builds may have webhooks, see `endpoints.parse_rule`. `targets`: what
+    they may name in `notify`.
     `repository_programs`: hooks and tests. `registry_cache`: of builds that do not say. `engines`:
     what a build may have, the one it gets unasked first; likewise `networks`, of executors.
     `uploads`: whether executors could fetch them. `marathon`: whether there is one to deploy to;
@@ -58,6 +60,7 @@ class RequestPolicy:
     )
     default_max_attempts: int = 3
     webhook_hosts: tuple[str, ...] = ()
+    targets: tuple[Target, ...] = ()
     repository_programs: Permission = Permission.OFF
     registry_cache: bool = False
     staging_tag: str = "builder-staging"

@@ -26,6 +26,7 @@ from devcluster.postgres import Postgres, free_port
 from devcluster.progress import Progress, Stopwatch, silent
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 STATE_DIR = REPOSITORY / (f".devcluster-test-{WORKER}" if WORKER else ".devcluster-test")
 
 
@@ -39,12 +40,12 @@ def cluster_config() -> ClusterConfig:
 def cluster_index() -> int:
     """The one that was asked for, the one that this cluster has already, or the first free one.
 
-    Workers look at every other index: they start at the same moment.
+    Workers start at the same moment, so each looks at indexes of its own.
     """
     if asked := os.environ.get("BUILDER_TEST_INDEX"):
         return int(asked) + WORKER
     last = ClusterConfig.kept("test", state_dir=STATE_DIR)
-    free = range(1 + WORKER % 2, LAST_INDEX, 2)
+    free = range(1 + WORKER, LAST_INDEX, WORKERS)
     indexes: list[int] = [last.index, *free] if last else [*free]
     for index in indexes:
         if Cluster(ClusterConfig.named("test", state_dir=STATE_DIR, index=index)).is_available:

@@ -53,7 +53,7 @@ def _spans(build: Build) -> Iterator[Span]:
         yield Span("waiting", again, since, attempt.placed_at)
         last = attempt is build.attempts[-1]
         end = attempt.ended_at if attempt.ended_at is not None or not last else build.ended_at
-        yield Span("starting", "task starts", attempt.placed_at, attempt.running_at or end)
+        yield Span("placed", "task starts", attempt.placed_at, attempt.running_at or end)
         if attempt.running_at is not None:
             yield from _running(build, attempt, attempt.running_at, end, last=last)
         since = end if end is not None else build.state_since

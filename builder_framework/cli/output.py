@@ -129,12 +129,12 @@ def delivery_row(delivery: answers.Delivery) -> list[str]:
         delivery["state"],
         str(len(tries)),
         delivery["next_at"] or "",
-        delivery["url"],
+        delivery["target"] or delivery["url"],
         (tries[-1]["error"] or "") if tries else "",
     ]
 
 
-DELIVERY_HEAD = ("ID", "EVENT", "STATE", "TRIES", "NEXT", "URL", "ERROR")
+DELIVERY_HEAD = ("ID", "EVENT", "STATE", "TRIES", "NEXT", "TO", "ERROR")
 
 
 def show_build(build: answers.Build) -> None:

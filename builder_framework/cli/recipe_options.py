@@ -39,6 +39,12 @@ def host(text: str) -> tuple[str, str]:
     return name, address
 
 
+def notification(text: str) -> Json:
+    """`TARGET` or `TARGET=CHANNEL`."""
+    target, _, channel = text.partition("=")
+    return {"target": target, "channel": channel} if channel else {"target": target}
+
+
 _MAPPINGS = {
     "secrets": click.option(
         "--secret",
@@ -81,6 +87,14 @@ _LISTS = {
         "--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Repeatable."
     ),
     "cache_from": click.option("--cache-from", "cache_from", multiple=True, metavar="IMAGE"),
+    "notify": click.option(
+        "--notify",
+        "notify",
+        multiple=True,
+        type=notification,
+        metavar="TARGET[=CHANNEL]",
+        help="A chat or forge of the operator is told of it; repeatable.",
+    ),
 }
 
 _SWITCHES = {

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 
+from builder_framework.config import notify
 from builder_framework.config.executors import ExecutorSettings
 from builder_framework.config.values import DAY, Amount, Names, Seconds, sentences
 from builder_framework.domain import endpoints
+from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.delivery import signing_keys
 from builder_framework.domain.model import Resources
-from builder_framework.domain.notices import Announcer
+from builder_framework.domain.reach import Reach, parse_network
+from builder_framework.domain.targets import Target
 from builder_framework.logfields import LogFormat
 from builder_framework.ports import Permission, RequestPolicy
 from builder_framework.redact import Secret
@@ -61,6 +66,16 @@ class BuildSettings(ExecutorSettings):
         (),
         description="Where builds may have webhooks of their own: `hooks.example.org`, "
         "`*.example.org`, `hooks.example.org:8443`; https unless it begins with `http://`.",
+    )
+    webhook_networks: Names = Field(
+        (),
+        description="Networks that are not public and where builds' own webhooks may go all the "
+        "same, like `10.0.0.0/8`: their names have to be in `webhook_hosts`, too.",
+    )
+    notify_file: Path | None = Field(
+        None,
+        description="TOML file with chats, forges and further webhooks that are told of builds, "
+        "see [notifications](notifications.md).",
     )
 
     staging_timeout: Seconds = Field(
@@ -153,6 +168,14 @@ class BuildSettings(ExecutorSettings):
                 endpoints.parse_rule(host)
         return value
 
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_reachable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        with sentences():
+            for network in value:
+                parse_network(network)
+        return value
+
     @field_validator("webhook_secret")
     @classmethod
     def _webhook_keys(cls, value: SecretStr | None) -> SecretStr | None:
@@ -184,7 +207,16 @@ class BuildSettings(ExecutorSettings):
 
     def announcer(self) -> Announcer:
         """Who is told of changes by webhooks."""
-        return Announcer(tuple(map(Secret, self.webhooks)), self.webui_url)
+        return Announcer(tuple(map(Secret, self.webhooks)), self.webui_url, self.targets)
+
+    @cached_property
+    def targets(self) -> tuple[Target, ...]:
+        """What `notify_file` says, read once. Raises ConfigError."""
+        return notify.load(self.notify_file) if self.notify_file is not None else ()
+
+    def reach(self) -> Reach:
+        """The addresses that builds' own webhooks may have."""
+        return Reach(tuple(map(parse_network, self.webhook_networks)))
 
     def request_policy(self) -> RequestPolicy:
         """What the API checks requests against."""
@@ -198,6 +230,7 @@ class BuildSettings(ExecutorSettings):
             max_resources=Resources(self.max_cpus, self.max_mem, self.max_disk),
             default_max_attempts=self.default_max_attempts,
             webhook_hosts=self.webhook_hosts,
+            targets=self.targets,
             repository_programs=self.repository_programs,
             registry_cache=self.registry_cache,
             staging_tag=self.staging_tag,

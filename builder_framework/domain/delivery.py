@@ -36,11 +36,13 @@ _KEY_BYTES = range(24, 65)
 
 
 class DeliveryState(str, enum.Enum):
-    """PENDING: the next try has its time. FAILED: given up, until somebody asks again."""
+    """PENDING: the next try has its time. FAILED: given up, until somebody asks again. OVERTAKEN:
+    not sent any more, because something newer was said to the same target since it failed."""
 
     PENDING = "PENDING"
     DELIVERED = "DELIVERED"
     FAILED = "FAILED"
+    OVERTAKEN = "OVERTAKEN"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Delivery:
     """One message to one URL, which is a secret: as a rule its path is a token.
 
     `id` is the message's: the same in every try. `tries`: how many were made. `failures`: how many
-    of them failed since the delivery was asked for last; it decides the next wait.
+    of them failed since the delivery was asked for last; it decides the next wait. `target`: the
+    name of that one of `domain.targets` that it goes to; None: a plain webhook.
     """
 
     id: str
@@ -62,6 +65,7 @@ class Delivery:
     tries: int = 0
     failures: int = 0
     ended_at: float | None = None
+    target: str | None = None
 
     @property
     def host(self) -> str:
@@ -74,7 +78,7 @@ class Delivery:
 class Try:
     """One request. `status` is None when no answer came; `error` is None when it was taken.
 
-    `retry_after`: seconds that the receiver asked for.
+    `retry_after`: seconds that the receiver asked for. `final`: another try would come to the same.
     """
 
     at: float
@@ -82,6 +86,7 @@ class Try:
     status: int | None
     error: str | None
     retry_after: float | None = None
+    final: bool = False
 
 
 def after_try(delivery: Delivery, made: Try, jitter: float) -> Delivery:
@@ -91,7 +96,7 @@ def after_try(delivery: Delivery, made: Try, jitter: float) -> Delivery:
     if made.error is None:
         return replace(tried, state=DeliveryState.DELIVERED, next_at=None, ended_at=ended)
     failures = delivery.failures + 1
-    if made.status == GONE or failures >= len(SCHEDULE):
+    if made.final or made.status == GONE or failures >= len(SCHEDULE):
         return replace(
             tried, state=DeliveryState.FAILED, failures=failures, next_at=None, ended_at=ended
         )
@@ -99,6 +104,11 @@ def after_try(delivery: Delivery, made: Try, jitter: float) -> Delivery:
     if made.status in _THROTTLED and made.retry_after is not None:
         wait = max(wait, min(made.retry_after, MAX_RETRY_AFTER))
     return replace(tried, failures=failures, next_at=ended + wait)
+
+
+def overtaken(delivery: Delivery, now: float) -> Delivery:
+    """The delivery when it is not worth sending any more."""
+    return replace(delivery, state=DeliveryState.OVERTAKEN, next_at=None, ended_at=now)
 
 
 def again(delivery: Delivery, now: float) -> Delivery:

@@ -110,6 +110,20 @@ class Dedupe(str, enum.Enum):
 
 
 @dataclass(frozen=True)
+class NotifyRequest:
+    """That one of the operator's targets is told of a build (`domain.targets`).
+
+    `events` and `outcomes` by the names of `targets.EVENTS` and `targets.OUTCOMES`; none: as the
+    operator has it.
+    """
+
+    target: str
+    channel: str | None = None
+    events: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class BuildRequest:
     """What somebody asked for, already validated; defaults are filled in.
 
@@ -120,8 +134,8 @@ class BuildRequest:
     choice, and `executor_network` another network. `exclusive`: the build shares its executor with
     no other. `project_secrets`: names of the project's secrets, by the id of their mount.
     `attended`: seconds after which the build ends if nobody follows it (`service.attendance`).
-    `task`: what a client of Eremetic asked for, when it was one. `deploy`: where the image goes
-    after its build.
+    `notify`: targets of the operator that are told of it. `task`: what a client of Eremetic asked
+    for, when it was one. `deploy`: where the image goes after its build.
     """
 
     source: Source
@@ -148,6 +162,7 @@ class BuildRequest:
     project: str | None = None
     project_secrets: Mapping[str, str] = field(default_factory=dict)
     attended: float | None = None
+    notify: tuple[NotifyRequest, ...] = ()
     task: TaskRequest | None = None
     deploy: MarathonDeploy | None = None
 

@@ -7,15 +7,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from builder_framework import codec
-from builder_framework.domain import eremetic
 from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.recipe import GitSource, TarballSource, UploadSource
-from builder_framework.redact import Redactor, Secret
+from builder_framework.redact import Redactor
 
 MAX_MESSAGE_LENGTH = 500
 """Characters of the build's message; the API has all of it."""
@@ -35,6 +33,7 @@ class Notice(str, enum.Enum):
     QUEUED = "build.queued"
     STARTED = "build.started"
     RETRIED = "build.retried"
+    PHASE = "build.phase"
     FINISHED = "build.finished"
 
 
@@ -44,7 +43,7 @@ def no_notices(_previous: Build | None, _build: Build, _now: float) -> tuple[Del
 
 
 def story(build: Build) -> tuple[tuple[Notice, float], ...]:
-    """Everything there is to tell of a build so far, in order, and when it happened.
+    """Everything there is to tell of a build so far but for phases, in order, and when it happened.
 
     What comes later is only ever added at the end, so an entry's place is its sequence number.
     """
@@ -61,66 +60,12 @@ def story(build: Build) -> tuple[tuple[Notice, float], ...]:
     return tuple(told)
 
 
-@dataclass(frozen=True)
-class Announcer:
-    """Tells the operator's URLs and the build's own. `base_url`: of the API, for links."""
+def message_id(build_id: str, told: object, place: object) -> str:
+    """Of what is `told` to one receiver. Made from that: the database then refuses a second row.
 
-    urls: tuple[Secret, ...] = ()
-    base_url: str | None = None
-
-    def deliveries_of(
-        self, previous: Build | None, build: Build, now: float
-    ) -> tuple[Delivery, ...]:
-        """What the change from `previous` to `build` makes due, in order."""
-        known = 0 if previous is None else len(story(previous))
-        # A URL that the operator and the build both name is told once.
-        urls = tuple(dict.fromkeys((*self.urls, *build.request.webhooks)))
-        told = tuple(
-            Delivery(
-                id=_message_id(build.id, sequence, place),
-                build_id=build.id,
-                event=notice.value,
-                url=url,
-                payload=payload(build, notice, at, sequence, self._link(build)),
-                created_at=now,
-                next_at=now,
-            )
-            for sequence, (notice, at) in enumerate(story(build), start=1)
-            if sequence > known
-            for place, url in enumerate(urls)
-        )
-        ended = build.terminal and known < len(story(build))
-        return (*told, *_callback(build, now)) if ended else told
-
-    def _link(self, build: Build) -> str | None:
-        if self.base_url is None:
-            return None
-        return f"{self.base_url.rstrip('/')}/api/v1/builds/{build.id}"
-
-
-def _callback(build: Build, now: float) -> tuple[Delivery, ...]:
-    """Of a task that has one (`eremetic.callback`)."""
-    task = build.request.task
-    if task is None or task.callback is None:
-        return ()
-    return (
-        Delivery(
-            # Besides those of all webhooks, whose places are counted from 0.
-            id=_message_id(build.id, len(story(build)), -1),
-            build_id=build.id,
-            event=Notice.FINISHED.value,
-            url=task.callback,
-            payload=eremetic.callback(build),
-            created_at=now,
-            next_at=now,
-        ),
-    )
-
-
-def _message_id(build_id: str, sequence: int, place: int) -> str:
-    # Made from what it tells: the database then refuses a second row for the same news. Not from
-    # the URL: everybody may see an id, and could try guesses of a token on it.
-    digest = hashlib.sha256(f"{build_id}\n{sequence}\n{place}".encode()).hexdigest()
+    Not from the receiver's URL: everybody may see an id, and could try guesses of a token on it.
+    """
+    digest = hashlib.sha256(f"{build_id}\n{told}\n{place}".encode()).hexdigest()
     return f"msg_{digest[:32]}"
 
 
@@ -140,6 +85,7 @@ def payload(build: Build, notice: Notice, at: float, sequence: int, link: str | 
         "id": build.id,
         "sequence": sequence,
         "state": build.state.value,
+        "phase": build.phase.value if build.phase else None,
         "reason": build.reason.value if build.reason else None,
         "message": _optional(build.message, redactor.text, MAX_MESSAGE_LENGTH),
         "owner": build.owner,

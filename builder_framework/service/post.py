@@ -9,10 +9,11 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from builder_framework.domain.delivery import MAX_ERROR_LENGTH
 from builder_framework.domain.endpoints import Endpoint
+from builder_framework.domain.reach import Reach
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,15 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """`status` is None when none came, `error` None when it was 2xx; `retry_after` as sent."""
+    """`status` is None when none came, `error` None when it was 2xx; `retry_after` as sent.
+
+    `body`: the beginning of what was answered; it is the receiver's, and shown to nobody.
+    """
 
     status: int | None
     error: str | None
     retry_after: str | None = None
+    body: bytes = field(default=b"", repr=False, compare=False)
 
 
 class Poster:
@@ -43,11 +48,17 @@ class Poster:
         self._limits = limits or Limits()
         self._tls = tls or ssl.create_default_context()
 
-    def post(self, endpoint: Endpoint, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send `body` once and say what came of it."""
+    def post(
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        headers: Mapping[str, str],
+        reach: Reach | None = None,
+    ) -> Answer:
+        """Send `body` once and say what came of it. `reach`: only to addresses that it allows."""
         deadline = time.monotonic() + self._limits.total
         try:
-            with self._connected(endpoint, deadline) as connection:
+            with self._connected(endpoint, deadline, reach) as connection:
                 connection.request(
                     "POST",
                     endpoint.target,
@@ -58,10 +69,13 @@ class Poster:
                 if time.monotonic() >= deadline:
                     # http.client takes a header that was cut off for one that is complete.
                     raise TimeoutError
-                # The answer's text is not used; some servers take it ill when nobody reads it.
+                said = b""
                 with contextlib.suppress(OSError, http.client.HTTPException):
-                    response.read(self._limits.answer)
-                return Answer(response.status, _judged(response), response.getheader("Retry-After"))
+                    said = response.read(self._limits.answer)
+                retry_after = response.getheader("Retry-After")
+                return Answer(response.status, _judged(response), retry_after, said)
+        except UnreachableError as error:
+            return Answer(None, str(error))
         except (OSError, http.client.HTTPException, ValueError) as error:
             late = time.monotonic() >= deadline
             why = f"no answer within {self._limits.total:g} s" if late else _why(error)
@@ -69,10 +83,10 @@ class Poster:
 
     @contextlib.contextmanager
     def _connected(
-        self, endpoint: Endpoint, deadline: float
+        self, endpoint: Endpoint, deadline: float, reach: Reach | None
     ) -> Iterator[http.client.HTTPConnection]:
         """A connection that breaks at the deadline, however slowly its peer goes on."""
-        raw = _connect(endpoint, self._limits.connect)
+        raw = _connect(endpoint, self._limits.connect, reach)
         sock: socket.socket = raw
         # A second handle on the same connection: the first one goes to TLS, and is closed there.
         guard = raw.dup()
@@ -93,13 +107,25 @@ class Poster:
             raw.close()
 
 
-def _connect(endpoint: Endpoint, seconds: float) -> socket.socket:
-    """To the first of the host's addresses that answers, within `seconds` for all of them."""
+class UnreachableError(Exception):
+    """Where the name leads may not be gone to."""
+
+
+def _connect(endpoint: Endpoint, seconds: float, reach: Reach | None) -> socket.socket:
+    """To the first of the host's addresses that answers, within `seconds` for all of them.
+
+    The name is looked up once: what was checked is what is connected to. One address that may not
+    be reached is enough to refuse them all. Raises OSError, UnreachableError.
+    """
     until = time.monotonic() + seconds
     failed: OSError = TimeoutError()
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        endpoint.host, endpoint.port, type=socket.SOCK_STREAM
-    ):
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    if reach is not None and not all(reach.allows(str(each[4][0])) for each in found):
+        raise UnreachableError(
+            "its name leads to an address that is not public; the operator may allow its network "
+            "in the setting webhook_networks"
+        )
+    for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(max(0.001, until - time.monotonic()))

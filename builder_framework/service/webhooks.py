@@ -17,10 +17,12 @@ from builder_framework import __version__, failpoints, logfields
 from builder_framework.domain import delivery as dl
 from builder_framework.domain import endpoints
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try
+from builder_framework.domain.targets import Kind
 from builder_framework.errors import BuilderError, StoreUnavailableError
 from builder_framework.instruments import Instruments
 from builder_framework.redact import Secret
 from builder_framework.service.post import Poster
+from builder_framework.service.receivers import Receivers
 from builder_framework.store.base import Outbox
 
 log = logging.getLogger(__name__)
@@ -40,13 +42,15 @@ class Webhooks:
         outbox: Outbox,
         secrets: tuple[Secret, ...],
         poster: Poster,
+        receivers: Receivers | None = None,
         clock: Callable[[], float] = time.time,
         instruments: Instruments | None = None,
     ) -> None:
-        """`secrets`: every message is signed with each of them."""
+        """`secrets`: every message is signed with each of them; none: no webhooks are sent."""
         self._outbox = outbox
         self._secrets = secrets
         self._poster = poster
+        self._receivers = receivers or Receivers()
         self._clock = clock
         self._instruments = instruments or Instruments()
         self._lock = threading.Lock()
@@ -102,6 +106,8 @@ class Webhooks:
     def _deliver(self, delivery: Delivery) -> None:
         logfields.begin(build_id=delivery.build_id)
         try:
+            if delivery.target and delivery.tries and self._overtaken(delivery):
+                return
             failpoints.reach("T15.before")
             made = self._try(delivery)
             failpoints.reach("T15.after")
@@ -122,15 +128,32 @@ class Webhooks:
     def _try(self, delivery: Delivery) -> Try:
         at, began = self._clock(), time.monotonic()
         body = delivery.payload.encode()
+        receiver = self._receivers.of(delivery)
+        if receiver is None:
+            gone = f"there is no target {delivery.target!r} any more"
+            return Try(at, 0.0, None, gone, final=True)
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"builder-framework/{__version__}",
-            **dl.signed_headers(delivery.id, body, at, self._secrets),
+            **receiver.headers,
         }
-        answer = self._poster.post(endpoints.parse(delivery.url.reveal()), body, headers)
+        if receiver.signed:
+            if not self._secrets:
+                return Try(at, 0.0, None, "there is no webhook_secret to sign it with")
+            headers |= dl.signed_headers(delivery.id, body, at, self._secrets)
+        endpoint = endpoints.parse(delivery.url.reveal())
+        answer = self._poster.post(endpoint, body, headers, receiver.reach)
         seconds = time.monotonic() - began
         wait = dl.retry_after(answer.retry_after, at + seconds)
-        return Try(at, seconds, answer.status, answer.error, wait)
+        error, final = receiver.judge(answer)
+        return Try(at, seconds, answer.status, error, wait, final)
+
+    def _overtaken(self, delivery: Delivery) -> bool:
+        """Whether it may be left out: what a chat or a forge is told late must not be older."""
+        target = self._receivers.target(delivery)
+        if target is None or target.kind is Kind.WEBHOOK:
+            return False
+        return self._outbox.overtaken(delivery, self._clock())
 
     def _record(self, delivery: Delivery, made: Try) -> None:
         """Until it is stored: what a receiver has taken is not sent again for the store's sake."""

@@ -86,6 +86,10 @@ class Outbox(Protocol):
         """`delivery` as it is after the try. Raises StaleWriteError when it was tried elsewhere."""
         ...
 
+    def overtaken(self, delivery: Delivery, now: float) -> bool:
+        """Whether its target was meant to hear something newer of the build; then it is ended."""
+        ...
+
     def of_build(self, build_id: str) -> tuple[DeliveryView, ...]:
         """Every delivery of a build, in order of its events."""
         ...

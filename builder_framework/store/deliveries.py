@@ -84,6 +84,21 @@ class SqlOutbox:
                 )
             )
 
+    def overtaken(self, delivery: Delivery, now: float) -> bool:
+        d = t.deliveries.c
+        same = sa.and_(d.build_id == delivery.build_id, d.target == delivery.target)
+        own = sa.select(d.seq).where(d.id == delivery.id).scalar_subquery()
+        newer = sa.select(d.seq).where(same, d.seq > own).limit(1)
+        with self._leading() as connection:
+            if connection.execute(newer).first() is None:
+                return False
+            connection.execute(
+                sa.update(t.deliveries)
+                .where(d.id == delivery.id, d.tries == delivery.tries)
+                .values(_changing(dl.overtaken(delivery, now)))
+            )
+        return True
+
     def of_build(self, build_id: str) -> tuple[DeliveryView, ...]:
         d = t.deliveries.c
         query = sa.select(t.deliveries).where(d.build_id == build_id).order_by(d.seq)
@@ -116,6 +131,7 @@ def _row(delivery: Delivery, sealer: Sealer) -> dict[str, Any]:
         "host": delivery.host,
         "payload": delivery.payload,
         "created_at": delivery.created_at,
+        "target": delivery.target,
         **_changing(delivery),
     }
 
@@ -145,6 +161,7 @@ def _delivery(row: Mapping[Any, Any], opener: Opener) -> Delivery:
         tries=row["tries"],
         failures=row["failures"],
         ended_at=row["ended_at"],
+        target=row["target"],
     )
 
 

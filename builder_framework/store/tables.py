@@ -267,6 +267,7 @@ deliveries = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("ended_at", sa.Float),
+    sa.Column("target", sa.String(64)),
     sa.Index("ix_deliveries_state_host_next_at", "state", "host", "next_at"),
     sa.Index("ix_deliveries_build_id_seq", "build_id", "seq"),
     sqlite_autoincrement=True,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.model import BuildRequest, Resources
-from builder_framework.domain.notices import Announcer
 from builder_framework.domain.states import State
 from builder_framework.errors import ConflictError, InvalidInputError, NotFoundError
 from builder_framework.ports import Builds, Idempotency, ListQuery

@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 
 from api import create_app, schemas
 from builder_framework.cluster import OffersReceived
+from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.model import Build
-from builder_framework.domain.notices import Announcer
 from builder_framework.domain.projects import Project
 from builder_framework.errors import ConfigError, SchemaError, SealError, StoreUnavailableError
 from builder_framework.people import People

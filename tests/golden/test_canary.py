@@ -45,6 +45,7 @@ def told(
         {
             "BUILDER_FRAMEWORK_NAME": "canary",
             "BUILDER_WEBHOOK_HOSTS": f"http://127.0.0.1:{receiver.port}",
+            "BUILDER_WEBHOOK_NETWORKS": "127.0.0.0/8",
             "BUILDER_WEBHOOK_SECRET": f"whsec_{base64.b64encode(b'canary' * 5).decode()}",
         },
     )

@@ -144,13 +144,8 @@ def test_a_forced_branch_and_a_tag_that_is_gone(golden: Golden, server: Server) 
     golden.framework.failed(build_id, "git_ref_not_found")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "truncate -s 1000000",
-        pytest.param("dd if=/dev/zero bs=4k count=1 seek=1k", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["truncate -s 1000000", "dd if=/dev/zero bs=4k count=1 seek=1k"])
 def test_a_broken_mirror_heals_itself(golden: Golden, server: Server, damage: str) -> None:
     """Cut off, or not what it was."""
     url = create(golden)

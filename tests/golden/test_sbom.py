@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from devcluster import Cluster
 from tests.golden.test_networks import framework_with
 from tests.integration.harness import pull
@@ -22,6 +24,7 @@ END
 """
 
 
+@pytest.mark.slow
 def test_what_is_in_the_image_is_listed_beside_it(cluster: Cluster, tmp_path: Path) -> None:
     """Asked for by one field; without it there is none."""
     with framework_with(cluster, tmp_path / "1") as (framework, name):

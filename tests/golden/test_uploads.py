@@ -157,6 +157,7 @@ TREE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_sent_is_what_docker_would_take(
     golden: Golden, cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -211,6 +212,7 @@ def simple(cluster: Cluster, name: str, *lines: str) -> bytes:
     return content.getvalue()
 
 
+@pytest.mark.slow
 def test_the_second_attempt_has_it_too(golden: Golden, cluster: Cluster) -> None:
     framework = golden.framework
     content = simple(cluster, golden.name, "COPY a /a", "RUN echo it is there; sleep 6")

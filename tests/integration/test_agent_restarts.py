@@ -111,6 +111,7 @@ def test_a_build_whose_executor_was_killed_is_built_again(
     gone(cluster)
 
 
+@pytest.mark.slow
 def test_a_build_that_ended_while_its_agent_was_unreachable_is_not_lost(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:

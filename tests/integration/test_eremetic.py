@@ -30,6 +30,7 @@ def eremetic(cluster: Cluster, tmp_path: Path, receiver: Receiver) -> Iterator[F
         "BUILDER_DEFAULT_CPUS": "0.5",
         "BUILDER_DEFAULT_MEM": "512",
         "BUILDER_WEBHOOK_HOSTS": f"http://127.0.0.1:{receiver.port}",
+        "BUILDER_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "BUILDER_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     }
     running = Framework(cluster, tmp_path / "data", PORT + 4, settings)

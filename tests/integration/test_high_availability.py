@@ -53,7 +53,14 @@ def test_a_follower_accepts_shows_and_cancels_for_the_leader(
     assert leader.get(waits)["message"] == "cancelled by tester"
 
 
-@pytest.mark.parametrize("by", ["kill", pytest.param("term", marks=pytest.mark.slow), "stop"])
+@pytest.mark.parametrize(
+    "by",
+    [
+        pytest.param("kill", marks=pytest.mark.slow),
+        pytest.param("term", marks=pytest.mark.slow),
+        "stop",
+    ],
+)
 def test_the_other_takes_over_in_the_middle_of_a_build(
     pair: Pair, cluster: Cluster, name: str, by: str
 ) -> None:

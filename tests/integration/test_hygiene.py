@@ -168,7 +168,7 @@ Kill = Callable[[Cluster, str], None]
     [
         pytest.param("CLONING", kill_container, marks=pytest.mark.slow),
         ("BUILDING", kill_executor),
-        ("BUILDING", kill_container),
+        pytest.param("BUILDING", kill_container, marks=pytest.mark.slow),
         pytest.param("BUILDING", kill_agent_too, marks=pytest.mark.slow),
         pytest.param("PUSHING", kill_container, marks=pytest.mark.slow),
     ],

@@ -128,7 +128,8 @@ def test_a_build_survives_the_restart_of_its_agent(
     )
 
 
-@pytest.mark.parametrize("attempts", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("attempts", [1, 2])
 def test_without_recovery_a_build_whose_agent_was_killed_is_built_again_or_ends_with_the_truth(
     cluster: Cluster, name: str, tmp_path: Path, attempts: int
 ) -> None:
@@ -168,6 +169,7 @@ def test_without_recovery_a_build_whose_agent_was_killed_is_built_again_or_ends_
     framework.end(signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_follower_survives_a_restart_of_the_framework(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:

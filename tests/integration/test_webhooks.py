@@ -52,6 +52,7 @@ def test_a_build_is_told_while_another_receiver_answers_nobody(
     with receiving(answers("200 OK")) as good, receiving(receivers.holds) as slow:
         own.settings["BUILDER_WEBHOOKS"] = slow.url
         own.settings["BUILDER_WEBHOOK_HOSTS"] = f"http://127.0.0.1:{good.port}"
+        own.settings["BUILDER_WEBHOOK_NETWORKS"] = "127.0.0.0/8"
         own.start()
         dockerfile = f"FROM {cluster.base_image}\nENV TEST={name}\n"
         repository = cluster.git.create_repository(name, {"Dockerfile": dockerfile})
@@ -73,6 +74,42 @@ def test_a_build_is_told_while_another_receiver_answers_nobody(
         text = own.log_file.read_text()
         assert cluster.registry.password not in str(told)
         assert "t0ken" not in text
+
+
+def test_chat_and_forge_see_what_became_of_a_build(
+    own: Framework, cluster: Cluster, name: str, tmp_path: Path
+) -> None:
+    with receiving(answers("200 OK")) as chat, receiving(answers("201 Created")) as forge:
+        file = tmp_path / "notify.toml"
+        file.write_text(
+            f'[chat]\nkind = "rocketchat"\nurl = "{chat.url}"\n'
+            f'[gitlab]\nkind = "gitlab"\nurl = "http://{cluster.address}"\ntoken = "gl-t0ken"\n'
+            f'api = "http://127.0.0.1:{forge.port}/api/v4"\n'
+        )
+        own.settings["BUILDER_NOTIFY_FILE"] = str(file)
+        own.settings["BUILDER_WEBUI_URL"] = "https://builder.example.org"
+        own.start()
+        dockerfile = f"FROM {cluster.base_image}\nENV TEST={name}\n"
+        cluster.git.create_repository(name, {"Dockerfile": dockerfile})
+        # A repository in a group, as forges have them.
+        repository = cluster.git.clone_url(name, pause=0.1)
+        build_id = own.submit(repository, f"{name}:1")
+        build = own.succeeded(build_id)
+        until(lambda: bool(chat.requests) and len(forge.requests) == 2, "not everybody was told")
+    page = f"https://builder.example.org/ui/builds/{build_id}"
+    (message,) = chat.requests[0].json()["attachments"]
+    assert message["title_link"] == page
+    assert " succeeded after " in message["title"]
+    fields = {field["title"]: field["value"] for field in message["fields"]}
+    assert fields["Digest"] == build["result"]["digest"]
+    commit = build["result"]["commit"]
+    for request in forge.requests:
+        path = f"/api/v4/projects/slow%2F0.1%2F{name}/statuses/{commit}"
+        assert request.line == f"POST {path} HTTP/1.1"
+        assert request.headers["private-token"] == "gl-t0ken"
+        assert request.json()["target_url"] == page
+    assert [one.json()["state"] for one in forge.requests] == ["running", "success"]
+    assert "t0ken" not in own.log_file.read_text()
 
 
 def test_killed_between_sending_and_noting_it_sends_the_same_message_again(

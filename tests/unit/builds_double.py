@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any
 
 from builder_framework.domain import events as ev
+from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.delivery import again
 from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.machine import MachinePolicy, step
 from builder_framework.domain.model import Build, BuildRequest, Placement, new_build_id
-from builder_framework.domain.notices import Announcer
 from builder_framework.domain.states import State
 from builder_framework.errors import (
     ConflictError,

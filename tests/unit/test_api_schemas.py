@@ -182,6 +182,7 @@ def filled(body: dict[str, Any]) -> dict[str, Any]:
         "priority": 0,
         "max_attempts": 3,
         "webhooks": [],
+        "notify": [],
         "deploy": None,
         "labels": {},
         **body,

@@ -16,6 +16,7 @@ from builder_framework.domain.delivery import (
     Try,
     after_try,
     again,
+    overtaken,
     retry_after,
     signed_headers,
     signing_keys,
@@ -254,3 +255,14 @@ def test_any_other_host_is_refused_with_what_to_do(url: str, hosts: list[str]) -
 def test_what_is_no_host_is_no_rule(rule: str) -> None:
     with pytest.raises(InvalidValueError):
         endpoints.parse_rule(rule)
+
+
+def test_what_will_never_be_taken_is_not_tried_again() -> None:
+    given_up = after_try(DELIVERY, replace(FAILED, status=404, final=True), 0.0)
+    assert (given_up.state, given_up.next_at, given_up.tries) == (DeliveryState.FAILED, None, 1)
+
+
+def test_what_was_overtaken_is_over_until_somebody_asks() -> None:
+    old = overtaken(DELIVERY, 50.0)
+    assert (old.state, old.next_at, old.ended_at) == (DeliveryState.OVERTAKEN, None, 50.0)
+    assert again(old, 60.0).state is DeliveryState.PENDING

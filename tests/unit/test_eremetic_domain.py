@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import schemas
-from builder_framework.domain import eremetic, notices
+from builder_framework.domain import eremetic
 from builder_framework.domain import events as ev
+from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.eremetic import Group, Status
 from builder_framework.domain.machine import MachinePolicy, step
 from builder_framework.domain.model import ID_ALPHABET, Build, is_build_id
@@ -139,7 +140,7 @@ def test_an_id_that_is_none_of_ours(name: str) -> None:
 
 def deliveries(builds: list[Build]) -> list[list[str]]:
     """What each change makes due at the callback's URL."""
-    announcer = notices.Announcer((Secret("https://hooks.example.org/all"),))
+    announcer = Announcer((Secret("https://hooks.example.org/all"),))
     pairs = zip([None, *builds], builds, strict=False)
     made = [announcer.deliveries_of(before, after, 1.0) for before, after in pairs]
     ids = [each.id for due in made for each in due]

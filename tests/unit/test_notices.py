@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
+from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.model import Build, BuildRequest, Placement, Resources
 from builder_framework.domain.notices import (
-    Announcer,
     Notice,
     is_message_id,
     no_notices,
@@ -136,6 +136,7 @@ def test_what_is_told_of_a_build_that_succeeded() -> None:
             "id": "b" * 16,
             "sequence": 4,
             "state": "SUCCEEDED",
+            "phase": None,
             "reason": None,
             "message": None,
             "owner": "ann",

@@ -17,9 +17,9 @@ import pytest
 
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
+from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.delivery import Delivery, DeliveryState, Try
 from builder_framework.domain.model import Build, BuildRequest, Resources
-from builder_framework.domain.notices import Announcer
 from builder_framework.errors import BuilderError, StoreUnavailableError
 from builder_framework.ports import DeliveryView
 from builder_framework.recipe import GitSource, Source
@@ -63,7 +63,7 @@ class Desk:
     def work(self, outbox: Outbox | None = None, total: float = 20.0) -> Webhooks:
         """A worker that is at work; `total`: seconds that a try may take."""
         poster = Poster(Limits(connect=5.0, total=total))
-        worker = Webhooks(outbox or self.store.outbox, (SECRET,), poster, self.clock)
+        worker = Webhooks(outbox or self.store.outbox, (SECRET,), poster, clock=self.clock)
         worker.start()
         self._workers.append(worker)
         return worker
@@ -212,6 +212,7 @@ class _Dies:
         self.due = real.due
         self.of_build = real.of_build
         self.redeliver = real.redeliver
+        self.overtaken = real.overtaken
         self.killed = threading.Event()
 
     def record(self, _delivery: Delivery, _made: Try) -> None:
@@ -310,7 +311,7 @@ def test_builds_go_on_whatever_receivers_do(tmp_path: Path) -> None:
         announcer = Announcer((Secret(slow.url), Secret(other.url)))
         bench = Bench(tmp_path, announce=announcer.deliveries_of)
         stack.callback(bench.close)
-        worker = Webhooks(bench.store.outbox, (SECRET,), Poster(), time.time)
+        worker = Webhooks(bench.store.outbox, (SECRET,), Poster())
         worker.start()
         stack.callback(worker.stop)
         ids = [bench.service.submit(REQUEST, "ann")[0].build.id for _ in range(20)]

@@ -1,0 +1,122 @@
+"""A message for people: what Rocket.Chat and Slack show of a build. Pure.
+
+Both take `text` and `attachments` with `color`, `title`, `title_link`, `text` and `fields`
+(`title`, `value`, `short`): https://docs.rocket.chat/docs/integrations,
+https://docs.slack.dev/legacy/legacy-messaging/legacy-secondary-message-attachments.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from builder_framework.domain.model import Build
+from builder_framework.domain.notices import Notice
+from builder_framework.domain.states import State
+from builder_framework.domain.targets import Kind
+from builder_framework.recipe import GitSource, TarballSource, UploadSource
+from builder_framework.redact import Redactor
+
+MAX_TEXT = 300
+"""Characters of anything that somebody else wrote."""
+
+_COLORS = {State.SUCCEEDED: "#2e8540", State.FAILED: "#c62828", State.CANCELLED: "#757575"}
+_RUNNING = "#1565c0"
+_WORDS = {
+    Notice.QUEUED: "is queued",
+    Notice.STARTED: "has started",
+    Notice.RETRIED: "is tried again",
+    Notice.PHASE: "goes on",
+}
+_ENDS = {State.SUCCEEDED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was cancelled"}
+# What Rocket.Chat's markdown, its mentions and Slack's mrkdwn could take for something else.
+_MARKS = re.compile(r"([*~`\[\]<>\\@#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
+
+
+def message(build: Build, notice: Notice, kind: Kind, channel: str | None, link: str | None) -> str:
+    """The body, as JSON. Without secrets, and nothing in it that somebody else wrote is markup."""
+    show = _Shown(build.request.redactor(), kind)
+    first, *others = build.request.images
+    more = f" (+{len(others)})" if others else ""
+    title = f"{show(first)}{more} {_what(build, notice)}"
+    attachment: dict[str, Any] = {
+        "color": _COLORS.get(build.state, _RUNNING),
+        "title": title,
+        "fallback": title,
+        "fields": [
+            {"title": name, "value": value, "short": name != "Reason"}
+            for name, value in _fields(build, show)
+        ],
+    }
+    if link is not None:
+        attachment["title_link"] = link
+    body: dict[str, Any] = {"attachments": [attachment]}
+    if channel is not None:
+        body["channel"] = channel
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+
+
+class _Shown:
+    """Texts of others: masked, cut, and with nothing that a chat would make something of."""
+
+    def __init__(self, redactor: Redactor, kind: Kind) -> None:
+        self.redactor = redactor
+        self._kind = kind
+
+    def __call__(self, text: str) -> str:
+        plain = _HIDDEN.sub(" ", self.redactor.text(text))
+        if len(plain) > MAX_TEXT:
+            plain = f"{plain[: MAX_TEXT - 1]}…"
+        if self._kind is Kind.SLACK:
+            # "How to escape characters"; mentions and links are written with these three.
+            return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        # A zero-width joiner after it: shown as it is, read as no markup and nobody's name.
+        return _MARKS.sub("\\1\u2060", plain)
+
+
+def _what(build: Build, notice: Notice) -> str:
+    if notice is not Notice.FINISHED:
+        return _WORDS[notice]
+    seconds = (build.ended_at or build.state_since) - build.created_at
+    return f"{_ENDS[build.state]} after {duration(seconds)}"
+
+
+def duration(seconds: float) -> str:
+    """`7 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _fields(build: Build, show: _Shown) -> list[tuple[str, str]]:
+    found = [("Source", _source(build, show))]
+    if build.result.commit is not None:
+        found.append(("Commit", show(build.result.commit[:12])))
+    found.append(("By", show(build.owner)))
+    if build.request.project is not None:
+        found.append(("Project", show(build.request.project)))
+    if build.result.digest is not None:
+        found.append(("Digest", show(build.result.digest)))
+    if build.reason is not None:
+        why = f"{build.reason.value}: {build.message}" if build.message else build.reason.value
+        found.append(("Reason", show(why)))
+    found.append(("Build", build.id))
+    return found
+
+
+def _source(build: Build, show: _Shown) -> str:
+    match build.request.source.given:
+        case GitSource(url=url, ref=ref):
+            where = show(show.redactor.git_url(url))
+            return where if ref is None else f"{where} {show(ref)}"
+        case TarballSource() as tarball:
+            return show(tarball.url)
+        case UploadSource():
+            return "an upload"
+        case _:
+            return "a Dockerfile of the request"
