@@ -38,6 +38,11 @@ _CONNECT = 5.0
 _TOTAL = 30.0
 _MAX_ANSWER = 16 * 1024 * 1024
 _PIECE = 64 * 1024
+# `TooManyRunningDeploymentsException`, which goes by as a lock does; its status is that of a
+# missing permission.
+_MOST_RUNNING = "of running deployments is achieved"
+# Of proxies: too slow, too often.
+_LATER = (408, 429)
 
 Json = dict[str, Any]
 
@@ -82,7 +87,7 @@ class Marathon:
             raise MarathonError(_why(status, shown))
         try:
             return _app(found, [each for each in listed if app_id in each["affectedApps"]])
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise MarathonError("Marathon's answer is not what its API says") from None
 
     def carry_out(self, command: Command) -> Answer:
@@ -158,13 +163,13 @@ def _answer(status: int, body: Any, *, gone: bool = False) -> Answer:
     told = body if isinstance(body, dict) else {}
     if status in (200, 201) and isinstance(told.get("deploymentId"), str):
         return Accepted(told["deploymentId"])
-    if status == 409:
+    if status == 409 or (status == 403 and _MOST_RUNNING in str(told.get("message"))):
         by = told.get("deployments")
         listed = by if isinstance(by, list) else []
         return Locked(tuple(str(x["id"]) for x in listed if isinstance(x, dict) and "id" in x))
     if status == 404 and gone:
         return Gone()
-    if 400 <= status < 500:
+    if 400 <= status < 500 and status not in _LATER:
         return Refused(_why(status, body))
     return Unknown(_why(status, body))
 

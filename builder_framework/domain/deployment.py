@@ -373,7 +373,9 @@ def _tasks(app: App) -> str:
 
 
 def _locked(by: Sequence[str]) -> str:
-    return f"the app is being changed by another deployment ({', '.join(by) or 'unknown'})"
+    if not by:
+        return "Marathon has other deployments before this one"
+    return f"the app is being changed by another deployment ({', '.join(by)})"
 
 
 def _succeeded(deployment: Deployment, message: str | None, now: float) -> Deployment:

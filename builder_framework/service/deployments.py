@@ -95,13 +95,23 @@ class Deployer:
                 if self._stopping.is_set():
                     break
                 logfields.begin(build_id=deployment.build_id)
-                good &= self._look_after(deployment, later)
+                good &= self._looked_after(deployment, later)
         except BuilderError as error:
             log.warning("deployments have to wait: %s", error)
             return False
         finally:
             logfields.begin()
         return good
+
+    def _looked_after(self, deployment: Deployment, later: str | None) -> bool:
+        """As `_look_after`; a defect that one app brings to light is not the others'."""
+        try:
+            return self._look_after(deployment, later)
+        except BuilderError:
+            raise
+        except Exception:
+            log.exception("the deployment to %s has to wait", deployment.app)
+            return False
 
     def _look_after(self, deployment: Deployment, later: str | None) -> bool:
         """Whether Marathon told how the app is; one app's trouble is not the others'."""

@@ -24,6 +24,7 @@ from builder_framework.client import ApiError, Client, ConnectionFailedError, Fo
 from builder_framework.client import follow as follow_module
 from builder_framework.client.sse import ServerEvent
 from builder_framework.domain import events as ev
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.delivery import DeliveryState, Try
 from builder_framework.errors import StoreUnavailableError
 from builder_framework.ports import DeliveryView
@@ -199,6 +200,17 @@ def test_unknown_and_finished_builds_are_5(run: Run) -> None:
     build_id = run("submit", *GIT).stdout.strip()
     assert run("cancel", build_id).exit_code == 0
     assert run("cancel", build_id).exit_code == 5
+
+
+def test_show_tells_what_became_of_the_image(run: Run, builds: MemoryBuilds) -> None:
+    build_id = run("submit", *GIT).stdout.strip()
+    assert "deployment" not in run("show", build_id).stdout
+    image = f"registry.example.org/app@sha256:{'a' * 64}"
+    waiting = Deployment(build_id, "/shop/web", image, 60.0, 1.0, message="locked\x1b[2J")
+    builds.deployments[build_id] = waiting
+    shown = run("show", build_id).stdout
+    assert "/shop/web WAITING: locked" in shown
+    assert "\x1b" not in shown
 
 
 def test_list_and_show(run: Run, builds: MemoryBuilds) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from builder_framework.domain.apps import MarathonDeploy
+from builder_framework.ports import RequestPolicy
 from builder_framework.redact import Secret
 from tests.unit.builds_double import MemoryBuilds
 from tests.unit.commands import GIT, Run, only_build
@@ -80,3 +82,20 @@ def test_flags_that_make_no_sense(run: Run, flag: str, value: str, words: str) -
     result = run("submit", *GIT, flag, value)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+class TestDeploy:
+    @pytest.fixture
+    def policy(self) -> RequestPolicy:
+        return RequestPolicy(marathon=True, marathon_apps=("/",))
+
+    def test_its_flags(self, run: Run, builds: MemoryBuilds) -> None:
+        result = run("submit", *GIT, "--deploy", "/shop/web", "--deploy-timeout", "5m")
+        assert result.exit_code == 0, result.stderr
+        request = builds.get(only_build(builds)).build.request
+        assert request.deploy == MarathonDeploy("/shop/web", 300.0)
+
+    def test_a_time_needs_an_app(self, run: Run) -> None:
+        result = run("submit", *GIT, "--deploy-timeout", "5m")
+        assert result.exit_code == 2
+        assert "deploy.marathon.app: is required" in result.stderr

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from builder_framework.domain import dedupe, machine
 from builder_framework.domain import events as ev
+from builder_framework.domain.apps import MarathonDeploy
 from builder_framework.domain.model import (
     Build,
     BuildRequest,
@@ -169,6 +170,14 @@ def test_a_finished_one_does_for_a_while_for_those_who_say_so(
     assert dedupe.joins(asked, build(PLACED, DONE), now, window=60.0) is expected
     cold = replace(asked, cache=CacheUse.NONE)
     assert not dedupe.joins(cold, build(PLACED, DONE), now, window=60.0)
+
+
+def test_who_wants_it_deployed_is_given_none_that_is_over() -> None:
+    """Its app may have another image since."""
+    asked = replace(REQUEST, dedupe=Dedupe.FINISHED, deploy=MarathonDeploy("/shop/web"))
+    assert dedupe.joins(replace(asked, deploy=None), build(PLACED, DONE), 100.0, window=60.0)
+    assert not dedupe.joins(asked, build(PLACED, DONE), 100.0, window=60.0)
+    assert dedupe.joins(asked, build(PLACED), 100.0, window=60.0)
 
 
 @pytest.mark.parametrize("events", [(), (PLACED,), (PLACED, CANCEL), (PLACED, DONE)])

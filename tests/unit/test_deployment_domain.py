@@ -258,6 +258,7 @@ def test_what_marathon_says_to_a_new_image() -> None:
     locked = rules.told(DEPLOYING, PUT, Locked(("d2",)), 120.0)
     assert replace(locked, message=None) == WAITING
     assert "d2" in said(locked)
+    assert "other deployments" in said(rules.told(DEPLOYING, PUT, Locked(()), 120.0))
     # It may be our own, from before an answer got lost: what was stored stays.
     unsure = replace(DEPLOYING, unsure=True)
     assert rules.told(unsure, PUT, Locked(()), 120.0) == unsure

@@ -414,8 +414,40 @@ def test_what_the_client_makes_of_answers(desk: Desk, marathon: double.Marathon)
     assert client.carry_out(Revert(made.marathon_id)) == Gone()
     marathon.broken = 403
     assert client.carry_out(put) == Refused("Marathon answered 403: out of order")
-    marathon.broken = 500
-    assert client.carry_out(put) == Unknown("Marathon answered 500: out of order")
+    for later in (500, 503, 429):
+        marathon.broken = later
+        assert client.carry_out(put) == Unknown(f"Marathon answered {later}: out of order")
+
+
+def test_too_many_deployments_are_a_lock(
+    desk: Desk, marathon: double.Marathon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """403, in words of `TooManyRunningDeploymentsException`."""
+    said = "Max number (100) of running deployments is achieved. Wait for existing deployments"
+    monkeypatch.setattr(marathon, "put", lambda *_, **__: (403, {"message": said}))
+    assert desk.client().carry_out(Put(APP, {})) == Locked(())
+
+
+def test_one_app_that_shows_a_defect_holds_up_no_other(
+    desk: Desk, marathon: double.Marathon, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Odd:
+        def __init__(self, real: Marathon) -> None:
+            self._real = real
+
+        def app(self, app_id: str) -> App | None:
+            if app_id == "/shop/db":
+                raise ZeroDivisionError
+            return self._real.app(app_id)
+
+        def carry_out(self, command: Command) -> Answer:
+            return self._real.carry_out(command)
+
+    first, second = desk.succeed(1, "/shop/db"), desk.succeed(2)
+    desk.look(Odd(desk.client()))
+    assert desk.of(first).state is State.WAITING
+    assert desk.of(second).state is State.DEPLOYING
+    assert "the deployment to /shop/db has to wait" in caplog.text
 
 
 def test_a_wrong_login_is_named(marathon: double.Marathon) -> None:

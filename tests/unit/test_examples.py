@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import threading
 from collections.abc import Callable
@@ -81,6 +82,7 @@ def test_a_release(
     example: ModuleType,
     builds: MemoryBuilds,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     state: DeploymentState,
     code: int,
 ) -> None:
@@ -95,7 +97,8 @@ def test_a_release(
         builds.deployments[build_id] = replace(going_on, state=state, message="as Marathon has it")
 
     real = example.wait_until_deployed
-    example.wait_until_deployed = lambda *words: real(*words, sleep=looks.append)
+    wait = functools.partial(real, sleep=looks.append)
+    monkeypatch.setattr(example, "wait_until_deployed", wait)
     thread = during(builds, story)
     assert example.main(WORDS) == code
     thread.join()
