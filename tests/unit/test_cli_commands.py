@@ -24,8 +24,8 @@ from builder_framework.client import ApiError, Client, ConnectionFailedError, Fo
 from builder_framework.client import follow as follow_module
 from builder_framework.client.sse import ServerEvent
 from builder_framework.domain import events as ev
-from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.delivery import DeliveryState, Try
+from builder_framework.domain.deployment import Deployment
 from builder_framework.errors import StoreUnavailableError
 from builder_framework.ports import DeliveryView
 from builder_framework.protocol import PushedImage, Reason, Report
