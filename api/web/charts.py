@@ -11,7 +11,7 @@ from api.web import show
 from builder_framework.domain.states import State
 
 WIDTH, HEIGHT = 720.0, 220.0
-LEFT, RIGHT, TOP, BOTTOM = 92.0, 8.0, 10.0, 26.0
+LEFT, RIGHT, TOP, BOTTOM = 76.0, 8.0, 10.0, 26.0
 """Of the drawing, in its own units: what is left for axes."""
 
 MOST_BUCKETS = 40

@@ -172,6 +172,7 @@ def test_the_secrets_of_an_archive_show_nowhere(
     assert left(cluster, *values) == []
 
 
+@pytest.mark.slow
 def test_the_token_of_an_upload_shows_nowhere(
     behind: Framework, cluster: Cluster, door: Door, name: str
 ) -> None:

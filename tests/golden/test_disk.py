@@ -129,6 +129,7 @@ def test_a_build_is_held_to_the_disk_it_asked_for(
             assert len(build["attempts"]) == 1
 
 
+@pytest.mark.slow
 def test_a_build_without_a_cache_begins_cold_and_leaves_nothing(
     framework: Framework, cluster: Cluster, disk: Path, name: str
 ) -> None:

@@ -127,6 +127,7 @@ def test_builds_at_once(golden: Golden, server: Server) -> None:
         assert sent < NEWS if turn else sent > SIZE
 
 
+@pytest.mark.slow
 def test_a_forced_branch_and_a_tag_that_is_gone(golden: Golden, server: Server) -> None:
     url = create(golden)
     git = golden.cluster.git

@@ -184,6 +184,7 @@ def test_a_sut_may_be_built_from_the_repository(repository: Golden) -> None:
     assert "made" in repository.log()
 
 
+@pytest.mark.slow
 def test_pull_asks_the_registry_for_a_base_image_that_is_there(
     repository: Golden, tmp_path: Path
 ) -> None:

@@ -260,6 +260,7 @@ def test_what_is_too_large_is_told_while_it_comes(
     assert "upload_max_mb" in errors
 
 
+@pytest.mark.slow
 def test_an_upload_outlives_the_framework(golden: Golden, copy: Path) -> None:
     """Accepted, then killed before it could be placed: it is there for who comes next."""
     framework = golden.framework

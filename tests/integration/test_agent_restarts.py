@@ -72,6 +72,7 @@ def test_a_killed_executor_ends_its_build_with_the_truth(
     assert framework.log(build_id).endswith("the executor was killed by SIGKILL while BUILDING\n")
 
 
+@pytest.mark.slow
 def test_a_build_that_ended_while_its_agent_was_away_outlives_its_executor(
     framework: Framework, cluster: Cluster, name: str
 ) -> None:
