@@ -7,6 +7,7 @@ for ever.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -33,6 +34,15 @@ def start_time(pid: int) -> int | None:
     # The second field is the program's name in parentheses, and may itself hold ") ".
     state, *rest = text.rpartition(") ")[2].split()
     return None if state in "ZX" else int(rest[18])
+
+
+def has_stopped(pid: int) -> bool:
+    """Whether no thread of the process runs: all are stopped by a signal, or gone."""
+    states = set()
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            states.add(stat.read_text().rpartition(") ")[2][0])
+    return states <= set("TtZX")
 
 
 def wait_until(ready: Callable[[], bool], seconds: float, failure: Callable[[], str] | str) -> None:
@@ -147,7 +157,11 @@ class Daemon:
 
     def pause(self) -> None:
         """SIGSTOP: the process keeps its connections and answers nothing."""
+        pid = self.pid
         self.signal(signal.SIGSTOP)
+        if pid is not None:
+            # Threads on another core still run for a moment, and may answer.
+            wait_until(lambda: has_stopped(pid), GRACE_SECONDS, f"{self.name} does not stop")
 
     def resume(self) -> None:
         """SIGCONT after `pause`."""
