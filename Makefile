@@ -99,11 +99,12 @@ api-fuzz: environment ## schemathesis against a framework process, N examples fo
 chaos: bootstrap ## BUILDS builds while KILLS faults hit everything; SEED replays a run
 	@$(VENV)/python -m tests.chaos $(if $(SEED),--seed "$(SEED)") --builds "$(BUILDS)" --kills "$(KILLS)" $(ARGS)
 
-check: environment ## lint, format, types, import contracts
+check: environment ## lint, format, types, import contracts, generated pages
 	@$(VENV)/ruff check $(HERE)
 	@$(VENV)/ruff format --check $(HERE)
 	@$(VENV)/mypy $(filter-out compat,$(HERE)) compat/http-parser/http_parser
 	@$(VENV)/lint-imports
+	@$(VENV)/python -m pytest -q tests/unit/test_docs.py
 
 lock: environment ## write requirements.lock from what .venv holds
 	@{ sed -n 1p requirements.lock; $(VENV)/pip list --format=freeze \
