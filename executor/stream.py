@@ -56,6 +56,12 @@ _DOCKERFILE = re.compile(
 _COLLECTED = re.compile(
     r"failed to prepare extraction snapshot .* parent snapshot \S+ does not exist"
 )
+# The engine's own directories (its data, BuildKit's, our caches' volume): the operator's matter.
+_STORE = re.compile(
+    r"/var/lib/(?:docker|buildkit|builder)(?:/[^\s:]*)?: "
+    r"(?:permission denied|operation not permitted|read-only file system|input/output error)",
+    re.IGNORECASE,
+)
 _ENGINE = re.compile(
     r"Cannot connect to the Docker daemon|connection refused|error reading from server|"
     r"no such builder|failed to (?:connect|dial)|\b(?:EOF|transport is closing)\b",
@@ -210,6 +216,8 @@ def _why(state: BuildState, exit_code: int) -> Failure:
         )
     if exited:
         return Failure(Reason.STEP_FAILED, f"{step or 'RUN'}: {exited['how']}")
+    if _STORE.search(texts):
+        return Failure(Reason.ENGINE_FAILED, f"the Docker engine cannot use its disk: {error}")
     if step.startswith("exporting to ") and _COLLECTED.search(texts):
         return Failure(Reason.BUILD_FAILED, f"the image was not unpacked: {error}", transient=True)
     if _FROM.match(step):

@@ -151,11 +151,11 @@ def test_what_a_killed_build_without_caches_leaves_goes_with_the_next_build(
 def test_a_directory_that_the_engine_without_privilege_cannot_enter_is_named(
     golden: Golden, sharing: Framework, caches: Path
 ) -> None:
+    # In an executor of its own: one that runs already has entered.
+    alone = {"engine": "rootless", "exclusive": True, "max_attempts": 1}
     caches.chmod(0o700)
     try:
-        build = sharing.submit(
-            golden.create("RUN true"), f"{golden.name}:1", engine="rootless", max_attempts=1
-        )
+        build = sharing.submit(golden.create("RUN true"), f"{golden.name}:1", **alone)
         failed = sharing.failed(build, "engine_failed")
         assert "/var/lib/builder" in failed["message"]
         assert "chmod o+x" in failed["message"]

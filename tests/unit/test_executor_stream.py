@@ -63,6 +63,29 @@ ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: F
         Reason.DOCKERFILE_INVALID,
         "the Dockerfile is not valid: dockerfile parse error line 3: unknown instruction: ECHO",
     ),
+    "a store that may not be written, at the Dockerfile": (
+        """\
+#1 [internal] load build definition from Dockerfile
+#1 ERROR: failed to read dockerfile: open /var/lib/docker/tmp/buildkit-mount1: permission denied
+ERROR: failed to solve: failed to read dockerfile: open /var/lib/docker/tmp/buildkit-mount1: \
+permission denied
+""",
+        Reason.ENGINE_FAILED,
+        (
+            "the Docker engine cannot use its disk: failed to read dockerfile: "
+            "open /var/lib/docker/tmp/buildkit-mount1: permission denied"
+        ),
+    ),
+    "a RUN whose own directory may not be written": (
+        BASE
+        + """\
+#7 [2/2] RUN cat /var/lib/docker/x
+#7 0.190 cat: can't open '/var/lib/docker/x': Permission denied
+#7 ERROR: process "/bin/sh -c cat /var/lib/docker/x" did not complete successfully: exit code: 1
+""",
+        Reason.STEP_FAILED,
+        "[2/2] RUN cat /var/lib/docker/x: exit code: 1",
+    ),
     "an empty Dockerfile": (
         "ERROR: failed to solve: file with no instructions\n",
         Reason.DOCKERFILE_INVALID,
