@@ -24,10 +24,13 @@ from api import (
     web,
 )
 from api.eremetic import routes as eremetic_routes
+from api.hooks import orders as hook_orders
+from api.hooks import routes as hook_routes
 from api.metrics import Exposition
 from api.sessions import Sessions
-from builder_framework import __version__
+from builder_framework import __version__, forgefiles
 from builder_framework.audit import Audit
+from builder_framework.domain.hooks import Hooks
 from builder_framework.instruments import Instruments
 from builder_framework.people import People
 from builder_framework.ports import Builds, Eremetic, RequestPolicy, Scheduler, Uploads
@@ -57,6 +60,9 @@ def create_app(
     allowed_origins: Collection[str] = (),
     session_key: bytes | None = None,
     secure: bool = False,
+    hooks: Hooks | None = None,
+    read_file: hook_orders.ReadFile = forgefiles.read,
+    page: str | None = None,
 ) -> Flask:
     """The WSGI application. `kept`: uploaded build contexts; None: there are none. `eremetic`: the
     API of Eremetic; None: there is none.
@@ -66,7 +72,10 @@ def create_app(
     `keepalive`: seconds between two writes to an idle log stream. `max_body`: bytes.
     `allowed_origins`: values of `Origin` (`https://host[:port]`) that may write besides the API's
     own; browsers send it, other clients do not. `session_key` and `secure`: see `Sessions`;
-    without a key sessions last no longer than this object.
+    without a key sessions last no longer than this object. `hooks`: what makes builds from outside;
+    `read_file`: of repositories; `page`: where people find the web page.
+
+    Raises ConfigError when `hooks` could make no requests.
     """
     app = Flask("builder-api", static_folder=None, template_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = max_body
@@ -96,5 +105,9 @@ def create_app(
     if eremetic is not None:
         app.url_map.converters["eremetic"] = eremetic_routes.TaskId
         app.register_blueprint(eremetic_routes.blueprint(builds, policy, people.projects, eremetic))
+    if hooks is not None:
+        parts = hook_orders.Parts(hooks, builds, people, policy, read_file, page)
+        hook_orders.check(hooks, policy)
+        app.register_blueprint(hook_routes.blueprint(parts))
     web.install(app, web.Parts(builds, policy, people.projects, gate, sessions))
     return app

@@ -24,6 +24,7 @@ ACTIONS = {
     "people.create": "token.create",
     "people.revoke": "token.revoke",
     "scheduler.change": "scheduler.change",
+    "hooks.receive": "hook.receive",
     "eremetic.v1_add": "build.submit",
     "eremetic.v0_add": "build.submit",
     "eremetic.v1_kill": "build.cancel",

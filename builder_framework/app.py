@@ -99,6 +99,8 @@ class Application:
                 metrics_public=settings.metrics_public,
                 session_key=bytes.fromhex(sealer.digest("sessions of the web page")),
                 secure=settings.behind_tls_proxy,
+                hooks=settings.hooks(),
+                page=settings.webui_url,
             ),
             log=None,
             error_log=logging.getLogger("builder_framework.http"),

@@ -143,3 +143,17 @@ class SandboxError(BuilderError):
 
     code = "sandbox_unavailable"
     recoverable = True
+
+
+class ForgeError(BuilderError):
+    """A forge did not give a file of a repository; its sentence is for people.
+
+    `passing`: whether this one may be gone later; a file that is too large stays so.
+    """
+
+    code = "forge_unavailable"
+    recoverable = True
+
+    def __init__(self, message: str, *, passing: bool = True) -> None:
+        super().__init__(message)
+        self.passing = passing

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 
-from builder_framework.config import notify
+from builder_framework.config import hooks, notify
 from builder_framework.config.executors import ExecutorSettings
 from builder_framework.config.values import DAY, Amount, Names, Seconds, sentences
 from builder_framework.domain import endpoints
 from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.delivery import signing_keys
+from builder_framework.domain.hooks import Hooks
 from builder_framework.domain.model import Resources
 from builder_framework.domain.reach import Reach, parse_network
 from builder_framework.domain.targets import Target
@@ -76,6 +77,12 @@ class BuildSettings(ExecutorSettings):
         None,
         description="TOML file with chats, forges and further webhooks that are told of builds, "
         "see [notifications](notifications.md).",
+    )
+
+    hooks_file: Path | None = Field(
+        None,
+        description="TOML file with forges whose pushes make builds, and chats that ask for them, "
+        "see [incoming](incoming.md).",
     )
 
     staging_timeout: Seconds = Field(
@@ -213,6 +220,10 @@ class BuildSettings(ExecutorSettings):
     def targets(self) -> tuple[Target, ...]:
         """What `notify_file` says, read once. Raises ConfigError."""
         return notify.load(self.notify_file) if self.notify_file is not None else ()
+
+    def hooks(self) -> Hooks | None:
+        """What `hooks_file` says. Raises ConfigError."""
+        return hooks.load(self.hooks_file) if self.hooks_file is not None else None
 
     def reach(self) -> Reach:
         """The addresses that builds' own webhooks may have."""

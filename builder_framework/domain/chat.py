@@ -21,6 +21,9 @@ from builder_framework.redact import Redactor
 MAX_TEXT = 300
 """Characters of anything that somebody else wrote."""
 
+MAX_CODE = 3000
+"""Characters of a log; with what is said around it less than a message may have."""
+
 _COLORS = {State.SUCCEEDED: "#2e8540", State.FAILED: "#c62828", State.CANCELLED: "#757575"}
 _RUNNING = "#1565c0"
 _WORDS = {
@@ -29,9 +32,12 @@ _WORDS = {
     Notice.RETRIED: "is tried again",
     Notice.PHASE: "goes on",
 }
-_ENDS = {State.SUCCEEDED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was cancelled"}
+ENDS = {State.SUCCEEDED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was cancelled"}
+"""How a sentence about a build that is over goes on."""
 # What Rocket.Chat's markdown, its mentions and Slack's mrkdwn could take for something else.
 _MARKS = re.compile(r"([*~`\[\]<>\\@#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+# Control sequences of terminals (ECMA-48): CSI, OSC, and the short ones.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 
 
@@ -58,6 +64,24 @@ def message(build: Build, notice: Notice, kind: Kind, channel: str | None, link:
     return json.dumps(body, separators=(",", ":"), ensure_ascii=False)
 
 
+def plain(text: str) -> str:
+    """A text of somebody else's for Rocket.Chat: in one line, cut, and no markup, nobody's name."""
+    # A word joiner after it: shown as it is, read as no markup.
+    return _MARKS.sub("\\1\u2060", _clean(text))
+
+
+def _clean(text: str) -> str:
+    line = _HIDDEN.sub(" ", text)
+    return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
+
+
+def code(text: str) -> str:
+    """Lines of somebody else's as a block of code: the end of it, at most MAX_CODE characters."""
+    lines = [_HIDDEN.sub(" ", _ESCAPES.sub("", line)) for line in text.splitlines()]
+    inside = "\n".join(lines).replace("`", "`\u2060")[-MAX_CODE:]
+    return f"```\n{inside}\n```"
+
+
 class _Shown:
     """Texts of others: masked, cut, and with nothing that a chat would make something of."""
 
@@ -66,21 +90,19 @@ class _Shown:
         self._kind = kind
 
     def __call__(self, text: str) -> str:
-        plain = _HIDDEN.sub(" ", self.redactor.text(text))
-        if len(plain) > MAX_TEXT:
-            plain = f"{plain[: MAX_TEXT - 1]}…"
+        masked = self.redactor.text(text)
         if self._kind is Kind.SLACK:
             # "How to escape characters"; mentions and links are written with these three.
-            return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        # A zero-width joiner after it: shown as it is, read as no markup and nobody's name.
-        return _MARKS.sub("\\1\u2060", plain)
+            clean = _clean(masked)
+            return clean.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return plain(masked)
 
 
 def _what(build: Build, notice: Notice) -> str:
     if notice is not Notice.FINISHED:
         return _WORDS[notice]
     seconds = (build.ended_at or build.state_since) - build.created_at
-    return f"{_ENDS[build.state]} after {duration(seconds)}"
+    return f"{ENDS[build.state]} after {duration(seconds)}"
 
 
 def duration(seconds: float) -> str:

@@ -86,7 +86,7 @@ class Receiver:
         head, _, body = data.partition(b"\r\n\r\n")
         line, *fields = head.decode().split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (one.partition(":") for one in fields)}
-        while len(body) < int(headers["content-length"]):
+        while len(body) < int(headers.get("content-length", 0)):
             body += self._more(connection)
         request = Request(line, headers, body)
         self.requests.append(request)

@@ -1,0 +1,1 @@
+"""What comes in from forges and chats, and makes builds (docs/incoming.md)."""
