@@ -11,6 +11,7 @@ from werkzeug.datastructures import MultiDict
 from api.described import Parameter
 from api.schemas import suggestion
 from builder_framework import validate
+from builder_framework.domain import words
 from builder_framework.domain.states import State
 from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
 from builder_framework.ports import ListQuery
@@ -47,6 +48,7 @@ FILTERS = (
     Parameter("git_url", _TEXT, "of this repository", example="https://git.example.org/app.git"),
     Parameter("owner", _TEXT, "of this user", example="ann"),
     Parameter("project", _TEXT, "of this project", example="shop"),
+    Parameter("q", _TEXT, "with words that begin so, all of them", example="shop main"),
     Parameter("label", {**_TEXT, "pattern": ":"}, "`key:value`", example="team:web"),
     limit(DEFAULT_PAGE, MAX_PAGE),
     Parameter("cursor", _TEXT, "from `next` of the page before"),
@@ -143,7 +145,7 @@ def list_query(args: MultiDict[str, str]) -> ListQuery:
     Raises InvalidInputError with every fault.
     """
     params = Params(
-        args, ("state", "image", "git_url", "owner", "project", "label", "limit", "cursor")
+        args, ("state", "image", "git_url", "owner", "project", "q", "label", "limit", "cursor")
     )
     image = params.checked("image", lambda text: str(validate.image_reference(text)))
     git_url = params.checked("git_url", lambda text: validate.git_url(text, _ANY_GIT))
@@ -154,6 +156,7 @@ def list_query(args: MultiDict[str, str]) -> ListQuery:
         owner=params.text("owner"),
         project=params.text("project"),
         label=params.label("label"),
+        search=params.checked("q", words.parse) or (),
         limit=params.number("limit", DEFAULT_PAGE, 1, MAX_PAGE),
         cursor=params.text("cursor"),
     )

@@ -130,7 +130,8 @@ class DeliveryView:
 class ListQuery:
     """Filters of a listing, newest first. `image` and `git_url` match exactly (image: any).
 
-    `visible`: the projects that may be seen; None: all builds.
+    `visible`: the projects that may be seen; None: all builds. `search`: beginnings of words that
+    a build must have (`domain.words.parse`).
     """
 
     states: tuple[State, ...] = ()
@@ -140,13 +141,18 @@ class ListQuery:
     label: tuple[str, str] | None = None
     project: str | None = None
     visible: tuple[str, ...] | None = None
+    search: tuple[str, ...] = ()
     limit: int = 50
     cursor: str | None = None
 
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a listing; `next_cursor` is None on the last one."""
+    """One page of a listing; `next_cursor` is None on the last one.
+
+    Any other page may have fewer builds than asked for, even none: one request looks at a limited
+    number of them.
+    """
 
     builds: tuple[BuildView, ...]
     next_cursor: str | None

@@ -14,18 +14,15 @@ from werkzeug.datastructures import MultiDict
 
 from api import admission, auth, logtext, params, render
 from api.rebuild import again
-from api.web import pages, search, timeline
+from api.web import pages, timeline
 from api.web.pages import Parts
 from builder_framework.domain.access import Action, Subject
 from builder_framework.domain.model import Build, is_build_id
 from builder_framework.domain.states import State
 from builder_framework.errors import FieldProblem, InvalidInputError
-from builder_framework.ports import Builds, ListQuery
+from builder_framework.ports import Builds, ListQuery, Page
 
 FILTERS = ("state", "image", "git_url", "owner", "project", "label")
-
-_SEARCH_SECONDS = 30
-"""Between two looks where each goes through many builds."""
 
 _PIECE = 1024 * 1024
 
@@ -41,28 +38,26 @@ def add(web: Blueprint, parts: Parts) -> None:
         text = request.args.get("q", "").strip()
         if is_build_id(text):
             return pages.to(redirect(f"{auth.PAGES}/builds/{text}", 303))
-        words = search.words(text)
-        query, problems = filters(request.args, ("q",))
-        found = search.Found((), None, 0)
+        query, problems = filters(request.args)
+        found = Page((), None)
         if not problems:
-            found, problems = _found(builds, query, words)
+            found, problems = _found(builds, query)
         kept = [item for item in request.args.items(multi=True) if item[0] != "cursor" and item[1]]
         older = None
-        if found.cursor is not None:
-            older = f"{auth.PAGES}/?{urlencode([*kept, ('cursor', found.cursor)])}"
+        if found.next_cursor is not None:
+            older = f"{auth.PAGES}/?{urlencode([*kept, ('cursor', found.next_cursor)])}"
         return pages.page(
             "builds.html",
             status=400 if problems else 200,
-            builds=[_row(view.build, render.build(view)) for view in found.views],
+            builds=[_row(view.build, render.build(view)) for view in found.builds],
             problems=problems,
             filters={name: request.args.get(name, "") for name in FILTERS},
             filtered=any(request.args.get(name) for name in FILTERS[1:]),
             text=text,
-            scanned=found.scanned if words else 0,
             older=older,
             paged=query.cursor is not None,
             states=[state.value for state in State],
-            live=_SEARCH_SECONDS if words else pages.LIVE_SECONDS,
+            live=pages.LIVE_SECONDS,
         )
 
     @web.get("/builds/<build_id>")
@@ -115,14 +110,10 @@ def add(web: Blueprint, parts: Parts) -> None:
         return pages.to(redirect(f"{auth.PAGES}/builds/{made.build.id}", 303))
 
 
-def filters(
-    args: MultiDict[str, str], others: tuple[str, ...] = ()
-) -> tuple[ListQuery, list[FieldProblem]]:
-    """The query of a form, whose empty fields say nothing; `others` are not about builds."""
+def filters(args: MultiDict[str, str]) -> tuple[ListQuery, list[FieldProblem]]:
+    """The query of a form, whose empty fields say nothing."""
     told = MultiDict(
-        (name, value.strip())
-        for name, value in args.items(multi=True)
-        if value.strip() and name not in others
+        (name, value.strip()) for name, value in args.items(multi=True) if value.strip()
     )
     visible = auth.actor().visible
     try:
@@ -131,13 +122,11 @@ def filters(
         return ListQuery(visible=visible), pages.problems_of(error)
 
 
-def _found(
-    builds: Builds, query: ListQuery, words: tuple[str, ...]
-) -> tuple[search.Found, list[FieldProblem]]:
+def _found(builds: Builds, query: ListQuery) -> tuple[Page, list[FieldProblem]]:
     try:
-        return search.find(builds, query, words), []
+        return builds.list(query), []
     except InvalidInputError as error:
-        return search.Found((), None, 0), pages.problems_of(error)
+        return Page((), None), pages.problems_of(error)
 
 
 def _row(build: Build, shown: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,9 @@ MOST = 1000
 
 _PAGE = 200
 
+_PAGES = 20
+"""Where builds of the filter are rare, pages have few, and the newest ones do for a chart."""
+
 
 def add(web: Blueprint, parts: Parts) -> None:
     """`/ui/charts`."""
@@ -45,7 +48,7 @@ def add(web: Blueprint, parts: Parts) -> None:
 def _ended(builds: Builds, query: ListQuery) -> list[charts.Ended]:
     query = replace(query, states=tuple(TERMINAL), limit=_PAGE, cursor=None)
     found: list[charts.Ended] = []
-    while len(found) < MOST:
+    for _ in range(_PAGES):
         page = builds.list(query)
         for view in page.builds:
             build = view.build
@@ -53,7 +56,7 @@ def _ended(builds: Builds, query: ListQuery) -> list[charts.Ended]:
                 started = build.current.running_at if build.current else None
                 seconds = None if started is None else build.ended_at - started
                 found.append(charts.Ended(build.ended_at, build.state, seconds))
-        if page.next_cursor is None:
+        if page.next_cursor is None or len(found) >= MOST:
             break
         query = replace(query, cursor=page.next_cursor)
-    return found
+    return found[:MOST]

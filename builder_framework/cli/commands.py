@@ -115,7 +115,13 @@ def logs(client: Client, build_id: str, following: bool, offset: int, raw: bool)
 @click.option("--image", help="Only builds of this image.")
 @click.option("--git-url", help="Only builds of this repository.")
 @click.option("--owner", help="Only this user's builds.")
+@click.option("--project", help="Only builds of this project.")
 @click.option("--label", metavar="KEY=VALUE", help="Only builds with this label.")
+@click.option(
+    "--search",
+    metavar="WORDS",
+    help="Only builds with words that begin so: in source, images, labels, commit, …",
+)
 @click.option("--limit", type=click.IntRange(1, 10000), default=20, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="A JSON list.")
 def list_builds(
@@ -124,7 +130,9 @@ def list_builds(
     image: str | None,
     git_url: str | None,
     owner: str | None,
+    project: str | None,
     label: str | None,
+    search: str | None,
     limit: int,
     as_json: bool,
 ) -> None:
@@ -134,6 +142,8 @@ def list_builds(
         "image": image,
         "git_url": git_url,
         "owner": owner,
+        "project": project,
+        "q": search,
         "label": None if label is None else label.replace("=", ":", 1),
     }
     found = list(client.list({k: v for k, v in filters.items() if v is not None}, limit))

@@ -212,7 +212,11 @@ class Store(Protocol):
         ...
 
     def list(self, query: ListQuery) -> tuple[list[Build], str | None]:
-        """One page, newest first, and the cursor of the next. Raises InvalidInputError."""
+        """One page, newest first, and the cursor of the next. Raises InvalidInputError.
+
+        A page may have fewer builds than there are, even none, and a next one all the same: see
+        `search.page`.
+        """
         ...
 
     def framework_id(self) -> str | None:

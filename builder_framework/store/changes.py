@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from builder_framework.domain import dedupe
+from builder_framework.domain import dedupe, words
 from builder_framework.domain.model import Build
 from builder_framework.errors import StaleWriteError
 from builder_framework.ports import Idempotency
@@ -47,12 +49,47 @@ def insert(connection: sa.Connection, build: Build, sealer: Sealer) -> None:
     for image in sorted(set(build.request.images)):
         connection.execute(sa.insert(t.images).values(build_id=build.id, image=image, seq=seq))
     for key, value in build.request.labels.items():
-        label = {"build_id": build.id, "key": rows.text(key), "value": rows.text(value)}
-        connection.execute(sa.insert(t.labels).values(label))
+        connection.execute(sa.insert(t.labels).values(rows.label_row(build.id, seq, key, value)))
+    _add_words(connection, seq, words.of(build))
     if dedupe.applies(build.request):
         _identify(connection, build, sealer)
     for attempt in build.attempts:
         connection.execute(sa.insert(t.attempts).values(rows.attempt_row(build.id, attempt)))
+
+
+def _add_words(connection: sa.Connection, seq: int, found: frozenset[str]) -> None:
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    if found:
+        new = [{"word": word, "seq": seq} for word in sorted(found)]
+        connection.execute(insert(t.words).on_conflict_do_nothing(), new)
+
+
+def forget_words(connection: sa.Connection, builds: Sequence[tuple[int, Build]]) -> None:
+    """(seq, build) of those that go."""
+    gone = [{"_word": word, "_seq": seq} for seq, build in builds for word in words.of(build)]
+    if gone:
+        w = t.words.c
+        connection.execute(
+            sa.delete(t.words).where(
+                w.word == sa.bindparam("_word"), w.seq == sa.bindparam("_seq")
+            ),
+            gone,
+        )
+
+
+def _change_words(connection: sa.Connection, build: Build, previous: Build) -> None:
+    """What it learned, as a rule; what it was wrong about, such as the commit of an attempt."""
+    if words.learned(build) == words.learned(previous):
+        return
+    seq = connection.execute(
+        sa.select(t.builds.c.seq).where(t.builds.c.id == build.id)
+    ).scalar_one()
+    before, after = words.of(previous), words.of(build)
+    _add_words(connection, seq, after - before)
+    if gone := before - after:
+        connection.execute(
+            sa.delete(t.words).where(t.words.c.seq == seq, t.words.c.word.in_(sorted(gone)))
+        )
 
 
 def _identify(connection: sa.Connection, build: Build, sealer: Sealer) -> None:
@@ -73,6 +110,7 @@ def _update(connection: sa.Connection, build: Build, previous: Build) -> None:
     )
     if result.rowcount != 1:
         raise StaleWriteError(f"build {build.id} is no longer at version {previous.version}")
+    _change_words(connection, build, previous)
     known = {attempt.number: attempt for attempt in previous.attempts}
     for attempt in build.attempts:
         if attempt.number not in known:

@@ -1,9 +1,7 @@
-"""Reading builds: rows with their attempts, filters, pages and their cursors."""
+"""Reading builds: rows with their attempts, and which ones."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +9,6 @@ import sqlalchemy as sa
 
 from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.domain.states import TERMINAL
-from builder_framework.errors import FieldProblem, InvalidInputError
-from builder_framework.ports import ListQuery
 from builder_framework.seal import Sealer
 from builder_framework.store import rows, seals
 from builder_framework.store import tables as t
@@ -74,14 +70,6 @@ def unfinished() -> sa.Select[Any]:
     )
 
 
-def page(query: ListQuery) -> sa.Select[Any]:
-    """A page and, when there are more, the row after it. Raises InvalidInputError."""
-    statement = _filtered(query).order_by(t.builds.c.seq.desc()).limit(query.limit + 1)
-    if query.cursor is not None:
-        statement = statement.where(t.builds.c.seq < _decode_cursor(query.cursor))
-    return statement
-
-
 def load(
     connection: sa.Connection, query: sa.Select[Any], opener: Opener
 ) -> list[tuple[int, Build]]:
@@ -103,46 +91,3 @@ def attempts(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[sa
         for row in connection.execute(query.order_by(t.attempts.c.number)).mappings():
             found[row["build_id"]].append(row)
     return found
-
-
-def _filtered(query: ListQuery) -> sa.Select[Any]:
-    statement = sa.select(t.builds)
-    if query.states:
-        statement = statement.where(t.builds.c.state.in_([s.value for s in query.states]))
-    if query.git_url is not None:
-        statement = statement.where(t.builds.c.git_url == rows.text(query.git_url))
-    if query.owner is not None:
-        statement = statement.where(t.builds.c.owner == rows.text(query.owner))
-    if query.project is not None:
-        statement = statement.where(t.builds.c.project == rows.text(query.project))
-    if query.visible is not None:
-        statement = statement.where(t.builds.c.project.in_(query.visible))
-    if query.image is not None:
-        with_image = sa.select(t.images.c.build_id).where(
-            t.images.c.image == rows.text(query.image)
-        )
-        statement = statement.where(t.builds.c.id.in_(with_image))
-    if query.label is not None:
-        key, value = map(rows.text, query.label)
-        with_label = sa.select(t.labels.c.build_id).where(
-            t.labels.c.key == key, t.labels.c.value == value
-        )
-        statement = statement.where(t.builds.c.id.in_(with_label))
-    return statement
-
-
-def encode_cursor(seq: int) -> str:
-    """The cursor of the page after the build with this `seq`."""
-    return base64.urlsafe_b64encode(f"seq:{seq}".encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> int:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-        kind, _, number = text.partition(":")
-        if kind == "seq" and number.isdecimal() and len(number) < 19:
-            return int(number)
-    except (binascii.Error, ValueError):
-        pass
-    problem = FieldProblem("cursor", "is not one of ours: use the `next` link of a page")
-    raise InvalidInputError([problem])

@@ -76,6 +76,7 @@ class SqlRetention:
         while True:
             with self._store.leading() as connection:
                 ids = [row.id for row in connection.execute(old)]
+                self._store.forget_words(connection, ids)
                 # First what is outside of the transaction: if that fails, they are found again.
                 for build_id in ids:
                     self._remove_log(build_id)

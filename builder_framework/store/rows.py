@@ -30,6 +30,17 @@ def text(value: str) -> str:
     return value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+SHORT = 100
+"""Characters of a label's value that are looked up (`build_labels.short`)."""
+
+
+def label_row(build_id: str, seq: int, key: str, value: str) -> dict[str, Any]:
+    """The columns of table `build_labels`."""
+    whole = text(value)
+    short = whole[:SHORT]
+    return {"build_id": build_id, "seq": seq, "key": text(key), "value": whole, "short": short}
+
+
 def build_row(build: Build, sealer: Sealer) -> dict[str, Any]:
     """The columns of table `builds`, without `seq`."""
     return {

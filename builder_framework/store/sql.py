@@ -20,7 +20,7 @@ from builder_framework.errors import (
 from builder_framework.ports import Idempotency, ListQuery
 from builder_framework.seal import Sealer
 from builder_framework.store import changes as write
-from builder_framework.store import engine, leadership, measures, migrate, queries, seals
+from builder_framework.store import engine, leadership, measures, migrate, queries, seals, search
 from builder_framework.store import tables as t
 from builder_framework.store.base import (
     ATTENDED,
@@ -117,6 +117,11 @@ class SqlStore:
         with self.writing() as connection:
             leadership.hold(connection, self._token)
             yield connection
+
+    def forget_words(self, connection: sa.Connection, ids: Sequence[str]) -> None:
+        """Builds are found no more: they are about to be removed."""
+        query = sa.select(t.builds).where(t.builds.c.id.in_(ids))
+        write.forget_words(connection, queries.load(connection, query, self._sealer))
 
     # -- the leader ----------------------------------------------------------------------------
 
@@ -256,13 +261,8 @@ class SqlStore:
         return [build for _, build in found]
 
     def list(self, query: ListQuery) -> tuple[list[Build], str | None]:
-        statement = queries.page(query)
         with self.reading() as connection:
-            found = queries.load(connection, statement, self._sealer)
-        page = found[: query.limit]
-        more = len(found) > query.limit
-        cursor = queries.encode_cursor(page[-1][0]) if more else None
-        return [build for _, build in page], cursor
+            return search.page(connection, query, self._sealer)
 
     def framework_id(self) -> str | None:
         query = sa.select(t.settings.c.value).where(t.settings.c.name == _FRAMEWORK_ID)

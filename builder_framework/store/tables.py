@@ -89,7 +89,24 @@ labels = sa.Table(
     sa.Column("build_id", sa.String(32), sa.ForeignKey("builds.id"), primary_key=True),
     sa.Column("key", sa.String(255), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
-    sa.Index("ix_build_labels_key", "key"),
+    # The beginning of the value: all of it may be longer than what PostgreSQL takes in an index.
+    sa.Column("short", sa.String(100), nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Index("ix_build_labels_key_short_seq", "key", "short", "seq"),
+)
+
+# What builds are found by (domain.words). Compared byte by byte, so that words that begin alike
+# stand together.
+words = sa.Table(
+    "build_words",
+    metadata,
+    sa.Column(
+        "word",
+        sa.String(40).with_variant(sa.String(40, collation="C"), "postgresql"),
+        primary_key=True,
+    ),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
 )
 
 idempotency_keys = sa.Table(

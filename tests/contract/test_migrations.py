@@ -18,9 +18,10 @@ from alembic.migration import MigrationContext
 
 from api import schemas
 from builder_framework.domain import events as ev
+from builder_framework.domain import words
 from builder_framework.domain.states import State
 from builder_framework.errors import ConflictError, SchemaError
-from builder_framework.ports import Idempotency, RequestPolicy
+from builder_framework.ports import Idempotency, ListQuery, RequestPolicy
 from builder_framework.recipe import RegistryAuth
 from builder_framework.redact import Secret
 from builder_framework.store import engine, migrate, tables
@@ -103,6 +104,22 @@ def test_everything_that_was_stored_is_there_and_goes_on(old_url: str, opened: O
     store.submit(newest, None)
     assert store.unfinished()[-1] == newest
     store.ping()
+
+
+def test_what_was_stored_is_found_by_its_words_and_labels(old_url: str, opened: Open) -> None:
+    """By the very words that it would have if it were stored now; by no secret."""
+    store = opened()
+    store.lead("here", None)
+    for name in STATES:
+        (labelled,), _ = store.list(ListQuery(label=("team", name)))
+        assert labelled.id == name.ljust(16, "0")
+    with store.reading() as connection:
+        numbers = connection.execute(sa.select(tables.builds.c.id, tables.builds.c.seq)).all()
+        found = connection.execute(sa.select(tables.words)).all()
+    assert {(row.word, row.seq) for row in found} == {
+        (word, seq) for id_, seq in numbers for word in words.of(store.get(id_))
+    }
+    assert not {row.word for row in found} & {"secret", "password"}
 
 
 def test_what_the_second_schema_added_is_there_too(store_url: str, opened: Open) -> None:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from builder_framework.domain import events as ev
+from builder_framework.domain import words
 from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.delivery import again
 from builder_framework.domain.deployment import Deployment
@@ -261,4 +262,5 @@ def _fits(build: Build, query: ListQuery) -> bool:
         and (query.git_url is None or query.git_url == asked.origin)
         and (query.owner is None or query.owner == build.owner)
         and (query.label is None or asked.labels.get(query.label[0]) == query.label[1])
+        and words.fits(words.of(build), query.search)
     )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from builder_framework.domain import events as ev
 from builder_framework.domain.delivery import DeliveryState, Try
@@ -600,3 +601,24 @@ def test_a_tag_where_images_wait_for_their_own_is_refused(http: Any, tag: str) -
     (problem,) = answer.json["errors"]
     assert problem["field"] == "images"
     assert "choose another" in problem["problem"]
+
+
+@pytest.mark.parametrize("text", ["shop", "SHOP web", "web-1", "v1", "ann"])
+def test_search(http: FlaskClient, builds: MemoryBuilds, text: str) -> None:
+    body = {**BODY, "images": ["registry.example.org/shop/web-1:v1"]}
+    http.post("/api/v1/builds", json=BODY, auth=AUTH)
+    wanted = http.post("/api/v1/builds", json=body, auth=AUTH).json
+    found = http.get("/api/v1/builds", query_string={"q": text}, auth=AUTH).json
+    assert wanted is not None
+    assert found is not None
+    ids = [each["id"] for each in found["builds"]]
+    assert ids[0] == wanted["id"]
+    assert len(ids) == (2 if text == "ann" else 1)
+
+
+@pytest.mark.parametrize("text", ["", "***", "a b c d e f g h i", "x" * 3000, "%00"])
+def test_a_search_for_nothing_names_the_field(http: FlaskClient, text: str) -> None:
+    answer = http.get(f"/api/v1/builds?q={text}", auth=AUTH)
+    assert answer.status_code == 400
+    assert answer.json is not None
+    assert [each["field"] for each in answer.json["errors"]] == ["q"]

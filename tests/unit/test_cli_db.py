@@ -45,7 +45,7 @@ def test_back_up_lose_and_restore(data_dir: Path, tmp_path: Path, run: Run) -> N
     assert run("restore", file).exit_code == exits.SUCCEEDED
     checked = run("check")
     assert checked.exit_code == exits.SUCCEEDED
-    assert "schema 0007\n" in checked.stdout
+    assert "schema 0008\n" in checked.stdout
     assert "rows builds 0\n" in checked.stdout
 
 
