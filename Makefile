@@ -111,6 +111,9 @@ lock: environment ## write requirements.lock from what .venv holds
 		| grep -v -i -E '^(builder-framework|http-parser|pip|setuptools|wheel)=' | sort -f; } \
 		> .requirements.new && mv .requirements.new requirements.lock
 
+bench-history: environment ## lists and searches with 1,000,000 builds against 1,000: bench/out/history.json
+	@$(VENV)/python -m bench.history $(ARGS)
+
 bench-builds: bootstrap ## what a build costs here and without us: bench/out/builds.json, a chart
 	@$(VENV)/python -m bench.builds $(ARGS)
 

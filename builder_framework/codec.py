@@ -76,78 +76,160 @@ def decode(kind: type[T], data: bytes | str, unseal: Open = Secret) -> T:
 
 def from_jsonable(kind: type[T], raw: Any, unseal: Open = Secret) -> T:
     """A `kind` from plain dicts, lists and scalars; unknown and missing fields are errors."""
-    result: T = _decode(kind, raw, kind.__name__, unseal)
+    wanted: Any = kind
+    try:
+        result: T = _decoder(wanted)(raw, unseal)
+    except _FaultError as fault:
+        # Paths are put together only when there is something to tell.
+        path = "".join(reversed(fault.path))
+        raise ProtocolError(f"{kind.__name__}{path}: {fault.words}") from None
     return result
 
 
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
+_Decode = Callable[[Any, Open], Any]
+"""(plain value, what opens secrets) -> the value. Raises _FaultError."""
 
 
-def _fail(path: str, wanted: str, raw: Any) -> ProtocolError:
+class _FaultError(Exception):
+    """Something does not fit. `path`: its parts from the innermost on."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+        self.path: list[str] = []
+
+
+def _unlike(wanted: str, raw: Any) -> _FaultError:
     # The value itself is not shown: it may be a secret.
-    return ProtocolError(f"{path}: expected {wanted}, got {type(raw).__name__}")
+    return _FaultError(f"expected {wanted}, got {type(raw).__name__}")
 
 
-def _decode(kind: Any, raw: Any, path: str, unseal: Open) -> Any:
+@functools.cache
+def _decoder(kind: Any) -> _Decode:
+    """What a type asks for is found out once: pages of builds have thousands of values."""
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return _decode_optional(kind, raw, path, unseal)
+        return _of_optional(kind)
     if origin is tuple:
-        if not isinstance(raw, list):
-            raise _fail(path, "a list", raw)
-        item = get_args(kind)[0]
-        return tuple(_decode(item, value, f"{path}[{n}]", unseal) for n, value in enumerate(raw))
+        return _of_list(_decoder(get_args(kind)[0]))
     if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(raw, dict):
-            raise _fail(path, "an object", raw)
-        item = get_args(kind)[1]
-        return {key: _decode(item, value, f"{path}.{key}", unseal) for key, value in raw.items()}
+        return _of_object(_decoder(get_args(kind)[1]))
     if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(kind, raw, path, unseal)
+        return _of_dataclass(kind)
     if kind is Secret:
-        if not isinstance(raw, str):
-            raise _fail(path, "a string", raw)
-        return unseal(raw)
-    return _decode_scalar(kind, raw, path)
-
-
-def _decode_optional(kind: Any, raw: Any, path: str, unseal: Open) -> Any:
-    if raw is None and type(None) in get_args(kind):
-        return None
-    (inner,) = (arg for arg in get_args(kind) if arg is not type(None))
-    return _decode(inner, raw, path, unseal)
-
-
-def _decode_dataclass(kind: Any, raw: Any, path: str, unseal: Open) -> Any:
-    if not isinstance(raw, dict):
-        raise _fail(path, "an object", raw)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    if unknown := sorted(raw.keys() - fields.keys()):
-        raise ProtocolError(f"{path}: unknown field {unknown[0]!r}")
-    hints = _hints(kind)
-    values = {}
-    for name, field in fields.items():
-        if name in raw:
-            values[name] = _decode(hints[name], raw[name], f"{path}.{name}", unseal)
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ProtocolError(f"{path}: missing field {name!r}")
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ProtocolError(f"{path}: {error}") from None
-
-
-def _decode_scalar(kind: Any, raw: Any, path: str) -> Any:
+        return _secret
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _of_enum(kind)
+    return _float if kind is float else _of_scalar(kind)
+
+
+def _of_optional(kind: Any) -> _Decode:
+    (inner,) = (arg for arg in get_args(kind) if arg is not type(None))
+    decode_inner = _decoder(inner)
+    if type(None) not in get_args(kind):
+        return decode_inner
+
+    def decode_optional(raw: Any, unseal: Open) -> Any:
+        return None if raw is None else decode_inner(raw, unseal)
+
+    return decode_optional
+
+
+def _of_list(item: _Decode) -> _Decode:
+    def decode_list(raw: Any, unseal: Open) -> Any:
+        if not isinstance(raw, list):
+            raise _unlike("a list", raw)
+        found: list[Any] = []
+        try:
+            for value in raw:
+                found.append(item(value, unseal))  # noqa: PERF401 (its length tells the place)
+        except _FaultError as fault:
+            fault.path.append(f"[{len(found)}]")
+            raise
+        return tuple(found)
+
+    return decode_list
+
+
+def _of_object(item: _Decode) -> _Decode:
+    def decode_object(raw: Any, unseal: Open) -> Any:
+        if not isinstance(raw, dict):
+            raise _unlike("an object", raw)
+        key = ""
+        try:
+            found = {}
+            for key, value in raw.items():
+                found[key] = item(value, unseal)
+        except _FaultError as fault:
+            fault.path.append(f".{key}")
+            raise
+        return found
+
+    return decode_object
+
+
+def _of_dataclass(kind: Any) -> _Decode:
+    hints = get_type_hints(kind)
+    fields = {field.name: _decoder(hints[field.name]) for field in dataclasses.fields(kind)}
+    required = frozenset(
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    )
+
+    def decode_dataclass(raw: Any, unseal: Open) -> Any:
+        if not isinstance(raw, dict):
+            raise _unlike("an object", raw)
+        if unknown := raw.keys() - fields.keys():
+            raise _FaultError(f"unknown field {min(unknown)!r}")
+        if missing := required - raw.keys():
+            raise _FaultError(f"missing field {min(missing)!r}")
+        name = ""
+        values = {}
+        try:
+            for name, value in raw.items():
+                values[name] = fields[name](value, unseal)
+        except _FaultError as fault:
+            fault.path.append(f".{name}")
+            raise
+        try:
+            return kind(**values)
+        except ValueError as error:
+            raise _FaultError(str(error)) from None
+
+    return decode_dataclass
+
+
+def _of_enum(kind: type[enum.Enum]) -> _Decode:
+    def decode_enum(raw: Any, unseal: Open) -> Any:
+        del unseal
         try:
             return kind(raw)
         except ValueError:
-            raise ProtocolError(f"{path}: unknown {kind.__name__}") from None
-    if kind is float and isinstance(raw, (int, float)) and not isinstance(raw, bool):
-        return float(raw)
+            raise _FaultError(f"unknown {kind.__name__}") from None
+
+    return decode_enum
+
+
+def _secret(raw: Any, unseal: Open) -> Secret:
+    if not isinstance(raw, str):
+        raise _unlike("a string", raw)
+    return unseal(raw)
+
+
+def _float(raw: Any, unseal: Open) -> float:
+    del unseal
     # bool is an int to Python, never to JSON.
-    if type(raw) is not kind:
-        raise _fail(path, kind.__name__, raw)
-    return raw
+    if type(raw) is float or type(raw) is int:
+        return float(raw)
+    raise _unlike("float", raw)
+
+
+def _of_scalar(kind: type) -> _Decode:
+    def decode_scalar(raw: Any, unseal: Open) -> Any:
+        del unseal
+        if type(raw) is not kind:
+            raise _unlike(kind.__name__, raw)
+        return raw
+
+    return decode_scalar

@@ -22,10 +22,10 @@ from builder_framework.store import tables as t
 from builder_framework.store.seals import Opener
 from builder_framework.store.streams import BEGIN, Budget, Fetch, Stream, meet
 
-PIECES = 64
+PIECES = 32
 """Of one page, of all its lists together."""
 
-LOOKED_AT = 640
+LOOKED_AT = 320
 """Builds of one page that are looked at because the index alone does not tell."""
 
 FAMILY = 128
@@ -65,10 +65,10 @@ def page(
         found += [each for each in _load(connection, numbers, opener) if _fits(each[1], query)]
         if len(found) > query.limit:
             found = found[: query.limit]
-            return [build for _, build in found], _encode_cursor(found[-1][0])
+            return [build for _, build in found], encode_cursor(found[-1][0])
         looked_at += len(numbers)
         if following is None or budget.left == 0 or looked_at >= LOOKED_AT:
-            cursor = None if following is None else _encode_cursor(following)
+            cursor = None if following is None else encode_cursor(following)
             return [build for _, build in found], cursor
         below = following
 
@@ -202,7 +202,7 @@ def _load(
     return queries.load(connection, query.order_by(t.builds.c.seq.desc()), opener)
 
 
-def _encode_cursor(below: int) -> str:
+def encode_cursor(below: int) -> str:
     """The cursor of the page with builds whose number is below."""
     return base64.urlsafe_b64encode(f"seq:{below}".encode()).decode().rstrip("=")
 

@@ -12,6 +12,8 @@ from builder_framework.redact import Secret
 # As `validate.text_value` lets them in: no NUL, which PostgreSQL could not store.
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 names = st.text("abcdefghijklmnop-", min_size=1, max_size=12)
+# As the grammar of image names has them.
+repositories = st.text("abcdefghijklmnop", min_size=1, max_size=12)
 seconds = st.floats(0.1, 1e5, allow_nan=False)
 secrets = st.builds(Secret, texts)
 
@@ -61,7 +63,7 @@ requests = st.builds(
     BuildRequest,
     source=sources,
     images=st.lists(
-        names.map(lambda name: f"registry.example.org/{name}:1"), min_size=1, max_size=3
+        repositories.map(lambda name: f"registry.example.org/{name}:1"), min_size=1, max_size=3
     ).map(tuple),
     timeout=seconds,
     queue_ttl=seconds,
