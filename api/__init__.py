@@ -109,5 +109,7 @@ def create_app(
         parts = hook_orders.Parts(hooks, builds, people, policy, read_file, page)
         hook_orders.check(hooks, policy)
         app.register_blueprint(hook_routes.blueprint(parts))
-    web.install(app, web.Parts(builds, policy, people.projects, gate, sessions))
+    web.install(
+        app, web.Parts(builds, policy, people.projects, gate, sessions, eremetic is not None)
+    )
     return app

@@ -76,7 +76,9 @@ class Application:
         self._trail = AuditTrail(SqlAudit(self._store))
         self._switch = Switch(SqlScheduling(self._store))
         self._instruments = Instruments()
-        self._exposition = Exposition(self._instruments, SqlMeasures(self._store.reading))
+        self._exposition = Exposition(
+            self._instruments, SqlMeasures(self._store.reading), eremetic=settings.eremetic
+        )
         announce = settings.announcer().deliveries_of
         self._door = Door(
             Follower(self._store, self._logs, time.time, announce, settings.dedupe_window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, redirect, send_from_directory
+from flask import Blueprint, Flask, Response, redirect, request, send_from_directory
 
 from api import auth
 from api.described import outside
@@ -44,6 +44,8 @@ def install(app: Flask, parts: Parts) -> None:
     @auth.needs(Action.OWN)
     @outside
     def root() -> Response:
+        if parts.eremetic and "text/html" not in request.headers.get("Accept", ""):
+            return Response(status=204)  # as Eremetic answers who is no browser
         return pages.to(redirect(f"{auth.PAGES}/", 303))
 
 

@@ -48,6 +48,7 @@ class Parts:
     projects: Projects | None
     gate: auth.Gate
     sessions: Sessions
+    eremetic: bool = False
 
 
 def install(web: Blueprint, parts: Parts) -> None:

@@ -66,7 +66,7 @@ def statuses(build: Build) -> tuple[tuple[int, Status], ...]:
     elif build.state is State.CANCELLED and _ended_with(build):
         told.append((ended, Status.TERMINATING))
     if build.terminal:
-        told.append((ended, _end(build)))
+        told.append((ended, end_of(build.state, build.reason)))
     return tuple((int(at), status) for at, status in told)
 
 
@@ -87,14 +87,15 @@ def _ended_with(build: Build) -> bool:
     return build.terminal and current is not None and current.ended_at == build.ended_at
 
 
-def _end(build: Build) -> Status:
-    if build.state is State.SUCCEEDED:
+def end_of(state: State, reason: Reason | None) -> Status:
+    """How a build in this final state has ended."""
+    if state is State.SUCCEEDED:
         return Status.FINISHED
-    if build.state is State.CANCELLED:
+    if state is State.CANCELLED:
         return Status.KILLED
-    if build.reason is Reason.TASK_INVALID:
+    if reason is Reason.TASK_INVALID:
         return Status.ERROR
-    return Status.LOST if build.reason in _LOST else Status.FAILED
+    return Status.LOST if reason in _LOST else Status.FAILED
 
 
 def status(build: Build) -> Status:

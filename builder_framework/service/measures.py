@@ -22,6 +22,7 @@ from builder_framework.domain import tally
 from builder_framework.domain.tally import Tally
 from builder_framework.errors import BuilderError
 from builder_framework.instruments import Instruments
+from builder_framework.service import eremetic_measures
 from builder_framework.service.outage import OutageLog
 from builder_framework.store.measures import Standing
 
@@ -60,9 +61,17 @@ class Exposition:
     """Everything of one process in Prometheus' format. `figures` is set when this process leads."""
 
     def __init__(
-        self, instruments: Instruments, database: Database, clock: Callable[[], float] = time.time
+        self,
+        instruments: Instruments,
+        database: Database,
+        clock: Callable[[], float] = time.time,
+        *,
+        eremetic: bool = False,
     ) -> None:
+        """`eremetic`: what Eremetic's dashboards look for, too."""
         self.registry = instruments.registry
+        self._instruments = instruments
+        self._eremetic = eremetic
         self._database = database
         self._clock = clock
         self._outage = OutageLog("metrics from the database")
@@ -104,6 +113,17 @@ class Exposition:
         yield GaugeMetricFamily("builder_store_up", _STORE_UP, value=1)
         yield from _ended(tallies)
         yield from _standing(standing, self._clock())
+        if self._eremetic:
+            yield from eremetic_measures.families(tallies, standing, self._delayed())
+
+    def _delayed(self) -> float:
+        """Offers that something spoke against."""
+        return sum(
+            sample.value
+            for family in self._instruments.offers_declined.collect()
+            for sample in family.samples
+            if sample.name.endswith("_total") and sample.labels["reason"] not in ("idle", "void")
+        )
 
 
 class _Nothing:

@@ -664,3 +664,11 @@ def test_a_callback_to_a_host_that_the_operator_did_not_list(http: FlaskClient) 
     answer = call(http, "POST", V1, {**TASK, "callback_uri": "http://169.254.169.254/"})
     assert answer.status_code == 422
     assert "callback_uri: webhooks to this host" in json.loads(answer.data)["error"]
+
+
+def test_root_204_and_the_page_for_browsers(http: FlaskClient) -> None:
+    answer = call(http, "GET", "/")
+    assert (answer.status_code, answer.data) == (204, b"")
+    page = call(http, "GET", "/", headers={"Accept": "text/html,*/*"})
+    assert (page.status_code, page.headers["Location"]) == (303, "/ui/")
+    assert http.get("/").status_code == 401

@@ -73,6 +73,39 @@ def shown(exposition: Exposition) -> Samples:
     return samples(exposition.text(None)[0])
 
 
+def test_what_eremetics_dashboards_look_for(database: FakeDatabase) -> None:
+    """Behind the switch, under the very names of Eremetic, without the endings of ours."""
+    database.found = [
+        Tally(Metric.ENDED, ("succeeded", ""), "", 5, 0.0),
+        Tally(Metric.ENDED, ("cancelled", "cancelled"), "", 2, 0.0),
+        Tally(Metric.ENDED, ("failed", "step_failed"), "", 3, 0.0),
+        Tally(Metric.ENDED, ("failed", "of another version"), "", 1, 0.0),
+        Tally(Metric.ENDED, ("failed", "agent_lost"), "", 1, 0.0),
+        Tally(Metric.PHASE, ("queued", "succeeded"), "5.0", 5, 9.0),
+        Tally(Metric.PHASE, ("queued", "failed"), "5.0", 4, 9.0),
+        Tally(Metric.PHASE, ("building", "failed"), "5.0", 4, 9.0),
+    ]
+    instruments = Instruments()
+    for why, offers in (("insufficient_cpus", 7), ("idle", 100), ("void", 9), ("constraint", 1)):
+        instruments.offers_declined.labels(why).inc(offers)
+    found = shown(Exposition(instruments, database, clock=lambda: 100.0, eremetic=True))
+    plain = {name: value for (name, labels), value in found.items() if not labels}
+    wanted = {
+        "scheduler_tasks_created": 15.0,  # 12 that ended, and 3 under way
+        "scheduler_tasks_launched": 10.0,  # 9 that had a first attempt, and one that runs
+        "scheduler_tasks_delayed": 8.0,
+        "scheduler_tasks_running": 1.0,
+        "scheduler_queue_size": 2.0,
+    }
+    assert {name: plain.get(name) for name in wanted} == wanted
+    ends = {"FINISHED": 5.0, "KILLED": 2.0, "FAILED": 4.0, "LOST": 1.0}
+    for status, count in ends.items():
+        labels = {"status": f"TASK_{status}", "sequence": "final"}
+        assert value(found, "scheduler_tasks_terminated", **labels) == count
+    ours = shown(Exposition(Instruments(), database))
+    assert not any(name.startswith("scheduler_") for name, _ in ours)
+
+
 def test_buckets_are_cumulative_and_take_in_bounds_of_other_versions(
     exposition: Exposition, database: FakeDatabase
 ) -> None:
