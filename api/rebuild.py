@@ -31,6 +31,8 @@ def again(build: Build, policy: RequestPolicy) -> BuildRequest:
             f"the context of build {build.id} was uploaded and is removed after the build: submit "
             "it again"
         )
+    if request.source.task is not None:
+        raise ConflictError(f"{build.id} is a task of Eremetic's API: ask for it there again")
     if problems := list(_refusals(request, policy)):
         raise InvalidInputError(problems)
     return replace(request, dedupe=Dedupe.OFF)

@@ -22,6 +22,7 @@ from builder_framework.recipe import (
     RegistryAuth,
     Source,
     TarballSource,
+    TaskSource,
     UploadSource,
 )
 from builder_framework.redact import MASK, Redactor, Secret
@@ -187,6 +188,19 @@ def _source(source: Source, redactor: Redactor) -> answers.Source:
             return {"upload": {"sha256": sha256, "size": size}}
         case InlineSource(dockerfile=text):
             return {"inline": {"dockerfile": redactor.text(text)}}
+        case TaskSource() as task:
+            return {"task": _task(task, redactor.text)}
+
+
+def _task(source: TaskSource, redact: Redact) -> answers.Task:
+    return {
+        "image": redact(source.image),
+        "command": redact(source.command),
+        "args": [redact(word) for word in source.args],
+        "env": {**_texts(source.env, redact), **dict.fromkeys(source.masked_env, MASK)},
+        "privileged": source.privileged,
+        "network": source.network.value,
+    }
 
 
 def _git(source: GitSource, redactor: Redactor) -> answers.Git:

@@ -108,6 +108,17 @@ class Inline(TypedDict):
     dockerfile: str
 
 
+class Task(TypedDict):
+    """`source.task`: of a client of Eremetic; nothing is built."""
+
+    image: str
+    command: str
+    args: list[str]
+    env: dict[str, Masked]
+    privileged: bool
+    network: Annotated[str, _one_of(RunNetwork)]
+
+
 class Source(TypedDict, total=False):
     """Exactly one of them."""
 
@@ -115,6 +126,7 @@ class Source(TypedDict, total=False):
     tarball: Tarball
     upload: Upload
     inline: Inline
+    task: Task
 
 
 class RegistryAuth(TypedDict):

@@ -232,7 +232,7 @@ def _users(settings: config.Settings) -> Authenticator:
 def _eremetic(settings: config.Settings, store: SqlStore) -> Eremetic | None:
     if not settings.eremetic:
         return None
-    return Eremetic(settings.eremetic_builders, SqlForgotten(store))
+    return Eremetic(settings.eremetic_builders, SqlForgotten(store), settings.eremetic_tasks)
 
 
 def _in_thread(function: Callable[[], bool]) -> bool:

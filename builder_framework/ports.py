@@ -296,10 +296,13 @@ class Forgotten(Protocol):
 
 @dataclass(frozen=True)
 class Eremetic:
-    """The API of Eremetic. `builders`: images whose tasks mean a build; any tag of them counts."""
+    """The API of Eremetic. `builders`: images whose tasks mean a build; any tag of them counts.
+    `tasks`: whether those of other images are run.
+    """
 
     builders: tuple[str, ...]
     forgotten: Forgotten
+    tasks: bool = False
 
 
 class Builds(Protocol):

@@ -65,6 +65,7 @@ class Reason(str, enum.Enum):
     BUILD_FAILED = "build_failed"
     HOOK_FAILED = "hook_failed"
     TEST_FAILED = "test_failed"
+    TASK_FAILED = "task_failed"
     PUSH_DENIED = "push_denied"
     PUSH_FAILED = "push_failed"
     ENGINE_FAILED = "engine_failed"

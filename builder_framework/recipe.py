@@ -13,6 +13,14 @@ from builder_framework.redact import Secret
 from builder_framework.validate import image_reference
 
 
+class RunNetwork(str, enum.Enum):
+    """What RUN instructions see of the network; `host` is the executor's own."""
+
+    DEFAULT = "default"
+    NONE = "none"
+    HOST = "host"
+
+
 @dataclass(frozen=True)
 class GitLogin:
     """Who the build is to a git or LFS server that is not the repository's own.
@@ -115,7 +123,32 @@ class UploadSource:
         yield self.token
 
 
-AnySource = GitSource | TarballSource | InlineSource | UploadSource
+@dataclass(frozen=True)
+class TaskSource:
+    """No build at all: a program that runs in a container of this image.
+
+    `command`: for a shell, in place of the image's own program, which is given `args` otherwise.
+    `masked_env`: variables that are secret. `socket`: where the container finds the engine that it
+    runs in. `dns`: name servers' addresses. `pull`: ask the registry even if the image is there.
+    """
+
+    image: str
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    masked_env: Mapping[str, Secret] = field(default_factory=dict)
+    privileged: bool = False
+    socket: str | None = None
+    network: RunNetwork = RunNetwork.DEFAULT
+    dns: tuple[str, ...] = ()
+    pull: bool = False
+
+    def secrets(self) -> Iterator[Secret | None]:
+        """Every credential."""
+        yield from self.masked_env.values()
+
+
+AnySource = GitSource | TarballSource | InlineSource | UploadSource | TaskSource
 
 
 @dataclass(frozen=True)
@@ -126,11 +159,12 @@ class Source:
     tarball: TarballSource | None = None
     inline: InlineSource | None = None
     upload: UploadSource | None = None
+    task: TaskSource | None = None
 
     def __post_init__(self) -> None:
         """Nobody has to ask what none of them would mean."""
         if len(self._all()) != 1:
-            raise ValueError("a source is exactly one of git, tarball, inline and upload")
+            raise ValueError("a source is exactly one of git, tarball, inline, upload and task")
 
     @property
     def given(self) -> AnySource:
@@ -138,7 +172,8 @@ class Source:
         return self._all()[0]
 
     def _all(self) -> list[AnySource]:
-        return [x for x in (self.git, self.tarball, self.inline, self.upload) if x is not None]
+        every = (self.git, self.tarball, self.inline, self.upload, self.task)
+        return [one for one in every if one is not None]
 
     def origin(self, images: Sequence[str]) -> str:
         """What stays the same from build to build: a URL, or else the repository of the first of
@@ -148,6 +183,8 @@ class Source:
             return self.git.url
         if self.tarball is not None:
             return self.tarball.url
+        if self.task is not None:
+            return f"task:{image_reference(self.task.image, allow_digest=True).name}"
         kind = "upload" if self.upload is not None else "inline"
         return f"{kind}:{image_reference(images[0]).name}"
 
@@ -160,14 +197,6 @@ class Source:
         """Every credential."""
         if not isinstance(self.given, InlineSource):
             yield from self.given.secrets()
-
-
-class RunNetwork(str, enum.Enum):
-    """What RUN instructions see of the network; `host` is the executor's own."""
-
-    DEFAULT = "default"
-    NONE = "none"
-    HOST = "host"
 
 
 class Provenance(str, enum.Enum):

@@ -19,6 +19,7 @@ one Mesos task."""
 MAX_SHM_MIB = 1024 * 1024
 
 MAX_GROUP = 200
+MAX_VARIABLE = 128
 
 # An id stands between commas in BuildKit's options, and is a file name in /run/secrets.
 _MOUNT_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -93,6 +94,13 @@ def cache_domain(text: str) -> str:
     if not _DOMAIN.fullmatch(text):
         raise InvalidValueError("it is not 1 to 64 lower case letters and digits")
     return text
+
+
+def variable(name: str) -> str:
+    """The name of an environment variable (POSIX: no `=`), as containers may have it."""
+    if not 1 <= len(name) <= MAX_VARIABLE or "=" in name or not name.isprintable():
+        raise InvalidValueError(f"a variable's name is 1 to {MAX_VARIABLE} characters without '='")
+    return name
 
 
 def group(text: str) -> str:

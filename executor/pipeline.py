@@ -20,12 +20,13 @@ from builder_framework.protocol import (
     Reason,
     Report,
 )
-from builder_framework.recipe import Recipe, RunNetwork, Source
+from builder_framework.recipe import Recipe, RunNetwork, Source, TaskSource
 from builder_framework.validate import ImageReference
 from executor import base_image, caches, labels
 from executor.bake import Build
 from executor.base_image import BaseImage
 from executor.cancel import CancelToken, Stop, Stopped
+from executor.container import Container
 from executor.disk import WatchedBuild
 from executor.dockerfile import base_of
 from executor.engine import Engine, Engines
@@ -62,6 +63,7 @@ _BY_MEMORY = frozenset(
     {
         Reason.GIT_FAILED,
         Reason.STEP_FAILED,
+        Reason.TASK_FAILED,
         Reason.BUILD_FAILED,
         Reason.ENGINE_FAILED,
         Reason.EXECUTOR_ERROR,
@@ -120,6 +122,8 @@ class Pipeline:
         return replace(report, timings=timings)
 
     def _build(self, plan: Plan) -> Report:
+        if plan.source.task is not None:
+            return self._run_task(plan, plan.source.task)
         publisher = self._publisher(plan)
         if self.spec.pinned is not None:
             with self._phase(Phase.STARTING, f"Looking for {self.spec.pinned}, built earlier"):
@@ -148,6 +152,26 @@ class Pipeline:
                 report = self._publish(publisher, self._stage(plan, publisher, engine))
                 extras.pushed()
                 return report
+
+    def _run_task(self, plan: Plan, task: TaskSource) -> Report:
+        """A program in a container, in place of a build."""
+        (image,) = plan.images
+        if self.spec.engine.mode is not EngineMode.NESTED:
+            raise BuildFailure(Reason.INVALID_SPEC, "tasks run in an engine of their own: nested")
+        with self._engine(plan, [image.registry]) as engine:
+            attempt = f"{self.spec.build_id}.{self.spec.attempt}"
+            auth = self.spec.logins.to_pull().get(image.registry)
+            with self._phase(Phase.BUILDING, f"Running {image}"):
+                self._timings["engine"] = engine.wait_ready(self.token, self.log.line)
+                container = Container(task, attempt, engine.address, auth, self.log, self.token)
+                try:
+                    code = container.run()
+                except BuildFailure:
+                    self._blame(engine)
+                    raise
+        if code != 0:
+            raise BuildFailure(Reason.TASK_FAILED, f"the program ended with {code}")
+        return replace(self._report, outcome=Outcome.SUCCEEDED)
 
     @contextlib.contextmanager
     def _engine(self, plan: Plan, reach: Iterable[str]) -> Iterator[Engine]:

@@ -37,8 +37,12 @@ def check(spec: BuildSpec) -> Plan:
     """Raises BuildFailure(invalid_spec), naming the field."""
     with _field("images"):
         images = tuple(dict.fromkeys(map(validate.image_reference, spec.images)))
-        if not images:
+        if not images and spec.source.task is None:
             _wrong("there is no image to build")
+    source = source_check.check(spec.source, spec.git_protocols)
+    if source.task is not None:
+        # What it runs in has a name, and nothing comes of it.
+        images = (validate.image_reference(source.task.image, allow_digest=True),)
     with _field("build_id"):
         local = _tagged(images[0], f"builder-{spec.build_id}-{spec.attempt}")
     with _field("staging_tag"):
@@ -47,7 +51,6 @@ def check(spec: BuildSpec) -> Plan:
         staging = tuple(dict.fromkeys(_tagged(image, tag) for image in images))
         if taken := [str(image) for image in staging if image in images]:
             _wrong(f"{taken[0]} is asked for as a result; builds are staged there")
-    source = source_check.check(spec.source, spec.git_protocols)
     with _field("timeout"):
         if not spec.timeout > 0:
             _wrong("the timeout is not a positive number of seconds")

@@ -53,7 +53,7 @@ class Registry:
 
     def inspect(self, image: ImageReference) -> LoadedImage:
         """What `docker image inspect` tells of it."""
-        with self._client() as client, _engine_errors():
+        with self._client() as client, engine_errors():
             found = client.inspect_image(str(image))
         size = found.get("Size")
         layers = (found.get("RootFS") or {}).get("Layers")
@@ -65,7 +65,7 @@ class Registry:
 
     def load(self, archive: Path) -> None:
         """Bring the images of an archive into the engine, under the names that stand in it."""
-        with self._client() as client, _engine_errors(), archive.open("rb") as content:
+        with self._client() as client, engine_errors(), archive.open("rb") as content:
             for told in client.load_image(content):
                 if "error" in told:
                     raise BuildFailure(
@@ -74,7 +74,7 @@ class Registry:
 
     def tag(self, image: ImageReference, name: ImageReference) -> None:
         """Give a loaded image one more name."""
-        with self._client() as client, _engine_errors():
+        with self._client() as client, engine_errors():
             client.tag(str(image), name.name, name.tag, force=True)
 
     def push(
@@ -118,26 +118,34 @@ class Registry:
     def forget(self, image: ImageReference) -> None:
         """Take the tag off the engine; the build cache keeps its layers. Best effort."""
         try:
-            with self._client() as client, _engine_errors():
+            with self._client() as client, engine_errors():
                 client.remove_image(str(image), force=True)
         except BuildFailure as error:
             logger.info("could not remove %s from the engine: %s", image, error)
 
-    @contextlib.contextmanager
-    def _client(self, timeout: float = CALL_TIMEOUT) -> Iterator[docker.APIClient]:
-        # docker-py takes 0.2 s to import: not before it is needed, and not in the way of a start.
-        import docker  # noqa: PLC0415
-
-        with _engine_errors():
-            client = docker.APIClient(base_url=self._address, version="auto", timeout=timeout)
-        try:
-            yield client
-        finally:
-            client.close()
+    def _client(
+        self, timeout: float = CALL_TIMEOUT
+    ) -> contextlib.AbstractContextManager[docker.APIClient]:
+        return open_client(self._address, timeout)
 
 
 @contextlib.contextmanager
-def _engine_errors() -> Iterator[None]:
+def open_client(address: str, timeout: float = CALL_TIMEOUT) -> Iterator[docker.APIClient]:
+    """Docker's API at `address`. Raises BuildFailure(engine_failed)."""
+    # docker-py takes 0.2 s to import: not before it is needed, and not in the way of a start.
+    import docker  # noqa: PLC0415
+
+    with engine_errors():
+        client = docker.APIClient(base_url=address, version="auto", timeout=timeout)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """What an engine does not do is BuildFailure(engine_failed)."""
     from docker.errors import DockerException  # noqa: PLC0415
     from requests import RequestException  # noqa: PLC0415
 

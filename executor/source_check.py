@@ -6,10 +6,17 @@ import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from builder_framework import validate_archive
+from builder_framework import validate, validate_archive, validate_options
 from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import Reason
-from builder_framework.recipe import GitSource, InlineSource, Source, TarballSource, UploadSource
+from builder_framework.recipe import (
+    GitSource,
+    InlineSource,
+    Source,
+    TarballSource,
+    TaskSource,
+    UploadSource,
+)
 from executor import git_check
 from executor.failure import BuildFailure
 
@@ -25,6 +32,8 @@ def check(source: Source, protocols: Collection[str]) -> Source:
             return Source(tarball=_tarball(tarball, protocols))
         case UploadSource() as upload:
             return Source(upload=_upload(upload))
+        case TaskSource() as task:
+            return Source(task=_task(task))
         case InlineSource() as inline:
             with _field("inline.dockerfile"):
                 text = validate_archive.dockerfile(inline.dockerfile)
@@ -39,6 +48,18 @@ def _tarball(source: TarballSource, protocols: Collection[str]) -> TarballSource
     with _field("tarball.strip_components"):
         strip = validate_archive.strip_components(source.strip_components)
     return replace(source, url=found.url, query=found.query, sha256=digest, strip_components=strip)
+
+
+def _task(source: TaskSource) -> TaskSource:
+    with _field("task.image"):
+        image = str(validate.image_reference(source.image, allow_digest=True))
+    with _field("task.env"):
+        for name in (*source.env, *source.masked_env):
+            validate_options.variable(name)
+    with _field("task.dns"):
+        for address in source.dns:
+            validate_options.ip_address(address)
+    return replace(source, image=image)
 
 
 def _upload(source: UploadSource) -> UploadSource:

@@ -13,6 +13,7 @@ from builder_framework.recipe import (
     InlineSource,
     Source,
     TarballSource,
+    TaskSource,
     UploadSource,
 )
 from executor import tarball
@@ -68,6 +69,8 @@ class Fetcher:
                 return "Fetching what was uploaded"
             case InlineSource():
                 return "Writing the Dockerfile"
+            case TaskSource(image=image):
+                return f"Nothing to fetch for {image}"
 
     def fetch(self, found: Callable[[Checkout], None]) -> Checkout:
         """`found` hears what it is as soon as it is known. Raises BuildFailure, Stopped."""
@@ -81,6 +84,8 @@ class Fetcher:
             case InlineSource(dockerfile=text):
                 path = self.workspace.checkout / INLINE_NAME
                 path.write_text(text, encoding="utf-8")
+                return Checkout()
+            case TaskSource():
                 return Checkout()
 
     def _clone(self, source: GitSource, found: Callable[[Checkout], None]) -> Checkout:

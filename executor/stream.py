@@ -240,6 +240,11 @@ def _base_image_failure(error: str, texts: str) -> Failure:
     )
 
 
+def pull_failure(error: str) -> Failure:
+    """Why an image could not be pulled, from the engine's words."""
+    return _base_image_failure(error, error)
+
+
 def refused_login(failure: Failure, registries: Iterable[str]) -> Failure:
     """`failure`, or what is behind it: these registries were given a password and refused it."""
     told = failure.message

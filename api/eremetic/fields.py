@@ -101,6 +101,10 @@ class TaskBody(Lenient):
         """All of the environment; what is masked goes before what is not."""
         return {**(self.env or {}), **(self.masked_env or {})}
 
+    def masked(self) -> dict[str, Secret]:
+        """What nobody may see."""
+        return {name: Secret(value) for name, value in (self.masked_env or {}).items()}
+
     def to_task(self, env: Mapping[str, str] | None) -> TaskRequest:
         """What is kept of it; `env` is the environment without secrets."""
         fetch = [

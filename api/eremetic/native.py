@@ -124,9 +124,13 @@ def _seen(value: str) -> str:
     return f"{mask_url_userinfo(address)}{f'?{MASK}' if asked else ''}"
 
 
-def secrets_of(task: TaskBody) -> list[str]:
-    """Values that no message may show."""
+def secrets_of(task: TaskBody, *, builder: bool) -> list[str]:
+    """Values that no message may show. `builder`: it is a task of tutum/builder, of whose
+    variables some are secret without being masked.
+    """
     masked = list((task.masked_env or {}).values())
+    if not builder:
+        return masked
     return masked + [value for name, value in (task.env or {}).items() if name not in _SHOWN]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from flask import Blueprint, Response, request
@@ -12,7 +12,7 @@ from werkzeug.routing import BaseConverter
 
 from api import admission, audit, auth, bodies, errors, schemas
 from api.described import outside
-from api.eremetic import fields, native, render
+from api.eremetic import fields, native, plain, render
 from builder_framework.domain import endpoints, eremetic
 from builder_framework.domain.access import Action
 from builder_framework.domain.eremetic import Group, Status
@@ -78,8 +78,11 @@ class _Tasks:
     def add(self, *, old: bool) -> Response:
         """202 once the build is stored."""
         body = self._body(old=old)
-        errors.remember_secrets(native.secrets_of(body))
-        wanted = replace(self._request(body), task=self._kept(body))
+        builder = native.is_builder(body.image, self._asked.builders)
+        errors.remember_secrets(native.secrets_of(body, builder=builder))
+        env = native.shown(body.env) if builder else body.env
+        wanted = self._built(body) if builder else self._run(body)
+        wanted = replace(wanted, task=self._kept(body, env))
         admitted = admission.admitted(wanted, auth.actor(), self._projects)
         view, _ = self._builds.submit(admitted, auth.owner())
         audit.about(view.build.id)
@@ -99,12 +102,16 @@ class _Tasks:
             document = fields.in_v1_names(document)
         return schemas.parse(fields.TaskBody, document, problems)
 
-    def _request(self, body: fields.TaskBody) -> BuildRequest:
+    def _run(self, body: fields.TaskBody) -> BuildRequest:
         """Raises InvalidInputError."""
-        if not native.is_builder(body.image, self._asked.builders):
+        if not self._asked.tasks:
             known = ", ".join(self._asked.builders)
-            text = f"only tasks of {known} are taken, as builds (BUILDER_EREMETIC_BUILDERS)"
+            text = f"only tasks of {known} are taken, as builds; others take BUILDER_EREMETIC_TASKS"
             raise InvalidInputError([FieldProblem("image", text)])
+        return plain.request(body, self._policy)
+
+    def _built(self, body: fields.TaskBody) -> BuildRequest:
+        """Raises InvalidInputError."""
         document, problems = native.body_of(body, self._policy)
         try:
             found = schemas.parse_build(document, self._policy)
@@ -118,13 +125,14 @@ class _Tasks:
             raise InvalidInputError(problems)
         return found.to_request(self._policy)
 
-    def _kept(self, body: fields.TaskBody) -> TaskRequest:
+    def _kept(self, body: fields.TaskBody, env: Mapping[str, str] | None) -> TaskRequest:
+        """`env`: what may be shown of it."""
         if body.callback_uri:
             try:
                 endpoints.allowed(body.callback_uri, self._policy.webhook_hosts)
             except InvalidValueError as error:
                 raise InvalidInputError([FieldProblem("callback_uri", error.message)]) from None
-        return body.to_task(native.shown(body.env))
+        return body.to_task(env)
 
     def listing(self, *, old: bool) -> Response:
         """Every task of those states that the caller may see, the newest first."""

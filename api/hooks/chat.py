@@ -206,7 +206,7 @@ class _Talk:
         shown = render.build(view)
         link = self._parts.link(view.build.id)
         build_id = f"[{shown['id']}]({link})" if link is not None else f"`{shown['id']}`"
-        text = f"{build_id} {words.plain(', '.join(shown['images']))} {_state(view)}"
+        text = f"{build_id} {words.plain(', '.join(view.build.request.titles))} {_state(view)}"
         if view.build.reason is not None and view.build.state is not State.SUCCEEDED:
             text += f": {words.plain(shown['message'] or view.build.reason.value)}"
         return text

@@ -77,7 +77,7 @@ def add(web: Blueprint, parts: Parts) -> None:
             spans=timeline.spans(one, now),
             request_json=json.dumps(render.request(one.request), indent=2, ensure_ascii=False),
             may_cancel=not one.terminal and pages.may(Action.CHANGE, mine),
-            may_rebuild=pages.may(Action.CHANGE, mine),
+            may_rebuild=one.request.source.task is None and pages.may(Action.CHANGE, mine),
             uploaded=one.request.source.upload is not None,
             live=0 if view.log_complete and not deploys else pages.LIVE_SECONDS,
         )

@@ -89,7 +89,13 @@ def source(build: Mapping[str, Any]) -> str:
         return str(tarball["url"])
     if upload := given.get("upload"):
         return f"an upload of {size(upload['size'])}"
-    return "a Dockerfile"
+    return "a task" if given.get("task") else "a Dockerfile"
+
+
+def name(build: Mapping[str, Any]) -> str:
+    """What people know a build by: its first image, or the one whose program runs."""
+    images = build["images"]
+    return str(images[0] if images else build["source"]["task"]["image"])
 
 
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -109,6 +115,7 @@ def install(app: Flask) -> None:
         "size": size,
         "moment": moment,
         "source": source,
+        "name": name,
         "short": short,
     }
     app.jinja_env.filters.update(filters)

@@ -35,7 +35,7 @@ def _queue_row(build: answers.Build) -> list[str]:
         build["id"],
         str(build["priority"]),
         build["owner"],
-        ", ".join(build["images"]),
+        output.names_of(build),
         waiting["message"] if waiting else "",
     ]
 

@@ -113,8 +113,14 @@ def build_row(build: answers.Build) -> list[str]:
         detail,
         build["created_at"],
         build["owner"],
-        ", ".join(build["images"]),
+        names_of(build),
     ]
+
+
+def names_of(build: answers.Build) -> str:
+    """What people know a build by: its images, or the one whose program runs."""
+    task = build["source"].get("task")
+    return ", ".join(build["images"]) if task is None else task["image"]
 
 
 BUILD_HEAD = ("ID", "STATE", "DETAIL", "CREATED", "OWNER", "IMAGES")
@@ -192,6 +198,8 @@ def source_of(source: answers.Source) -> str:
         return f"{source['git']['url']} {source['git']['ref'] or ''}"
     if "tarball" in source:
         return source["tarball"]["url"]
+    if "task" in source:
+        return f"a task of {source['task']['image']}"
     if "upload" in source:
         return f"{source['upload']['size']} bytes that were uploaded"
     return "a Dockerfile alone"

@@ -125,7 +125,12 @@ class BuildSettings(ExecutorSettings):
     )
     eremetic_builders: Names = Field(
         ("tutum/builder",),
-        description="Images whose tasks become builds, whatever their tag; no other task is taken.",
+        description="Images whose tasks become builds, whatever their tag.",
+    )
+    eremetic_tasks: bool = Field(
+        False,
+        description="Whether tasks of other images are taken, too, and run in an executor's engine "
+        "as RUN instructions are, see [Eremetic](eremetic.md#other-tasks).",
     )
     retention_days: Amount = Field(
         0.0,

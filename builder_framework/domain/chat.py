@@ -15,7 +15,7 @@ from builder_framework.domain.model import Build
 from builder_framework.domain.notices import Notice
 from builder_framework.domain.states import State
 from builder_framework.domain.targets import Kind
-from builder_framework.recipe import GitSource, TarballSource, UploadSource
+from builder_framework.recipe import GitSource, TarballSource, TaskSource, UploadSource
 from builder_framework.redact import Redactor
 
 MAX_TEXT = 300
@@ -44,7 +44,7 @@ _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066
 def message(build: Build, notice: Notice, kind: Kind, channel: str | None, link: str | None) -> str:
     """The body, as JSON. Without secrets, and nothing in it that somebody else wrote is markup."""
     show = _Shown(build.request.redactor(), kind)
-    first, *others = build.request.images
+    first, *others = build.request.titles
     more = f" (+{len(others)})" if others else ""
     title = f"{show(first)}{more} {_what(build, notice)}"
     attachment: dict[str, Any] = {
@@ -140,5 +140,7 @@ def _source(build: Build, show: _Shown) -> str:
             return show(tarball.url)
         case UploadSource():
             return "an upload"
+        case TaskSource():
+            return "a task"
         case _:
             return "a Dockerfile of the request"

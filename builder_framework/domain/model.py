@@ -171,6 +171,12 @@ class BuildRequest:
         """Where the source is, as far as it stays the same from build to build."""
         return self.source.origin(self.images)
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """What people know it by: its images, or the one whose program runs."""
+        task = self.source.task
+        return self.images if task is None else (task.image,)
+
     def logins(self) -> Logins:
         """Who it is to each registry: `registry_auth` where nothing else was said."""
         if self.registry_auth is None:

@@ -115,7 +115,7 @@ class Catalog:
     def owner_of_image(self, image: str) -> str | None:
         """Whose an image is."""
         own = {name: project.images for name, project in self._projects.items()}
-        return owner_of(image_reference(image).name, own)
+        return owner_of(image_reference(image, allow_digest=True).name, own)
 
     def owner_of_app(self, app: str) -> str | None:
         """Whose an app of Marathon is: the one's with the longest beginning of it."""
@@ -138,7 +138,8 @@ class Catalog:
         """The one that was asked for, or the only one whose something of it is."""
         if request.project is not None:
             return request.project
-        found = {self.owner_of_source(request), *map(self.owner_of_image, request.images)} - {None}
+        # Of a task the image that it runs: whoever may not build in that project may not have it.
+        found = {self.owner_of_source(request), *map(self.owner_of_image, request.titles)} - {None}
         return found.pop() if len(found) == 1 else None
 
 

@@ -78,7 +78,8 @@ def _texts(request: BuildRequest) -> Iterator[str]:
             yield path_of(url)
         case _:
             pass
-    for image in request.images:
+    yield request.task.name if request.task is not None else ""
+    for image in request.titles:
         yield name_of(image)
     for key, value in request.labels.items():
         yield f"{key} {value}"

@@ -19,7 +19,7 @@ def tell(previous: Build | None, build: Build) -> None:
     if build.phase is not None:
         facts.append(build.phase.value)
     if build.state is State.QUEUED and previous is None:
-        facts.append(f"from {build.owner}: {', '.join(build.request.images)}")
+        facts.append(f"from {build.owner}: {', '.join(build.request.titles)}")
     if build.state is State.STAGING and build.current is not None:
         place = build.current.placement
         facts.append(f"attempt {build.current.number} on {place.hostname} ({place.agent_id})")

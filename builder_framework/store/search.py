@@ -22,8 +22,8 @@ from builder_framework.store import tables as t
 from builder_framework.store.seals import Opener
 from builder_framework.store.streams import BEGIN, Budget, Fetch, Stream, meet
 
-PIECES = 32
-"""Of one page, of all its lists together."""
+NUMBERS = 8192
+"""That one page may read, of all its lists together (`streams.Budget`)."""
 
 LOOKED_AT = 320
 """Builds of one page that are looked at because the index alone does not tell."""
@@ -55,8 +55,8 @@ def page(
     lists, wide = _lists(connection, query)
     if lists is None:
         return [], None
-    budget = Budget(PIECES)
-    chosen = [Stream(_fetch(connection, each), budget) for each in lists]
+    budget = Budget(NUMBERS)
+    chosen = [_stream(connection, each, budget) for each in lists]
     found: list[tuple[int, Build]] = []
     looked_at = 0
     while True:
@@ -67,7 +67,7 @@ def page(
             found = found[: query.limit]
             return [build for _, build in found], encode_cursor(found[-1][0])
         looked_at += len(numbers)
-        if following is None or budget.left == 0 or looked_at >= LOOKED_AT:
+        if following is None or budget.left <= 0 or looked_at >= LOOKED_AT:
             cursor = None if following is None else encode_cursor(following)
             return [build for _, build in found], cursor
         below = following
@@ -147,6 +147,13 @@ def _end_of(beginning: str) -> str:
     return f"{beginning}\U0010ffff"
 
 
+def _stream(connection: sa.Connection, each: _List, budget: Budget) -> Stream:
+    fetch = _fetch(connection, each)
+    if len(each.values) == 1:
+        return Stream(fetch, budget)
+    return Stream(fetch, budget, len(each.values), _FAMILY_PIECE)
+
+
 def _fetch(connection: sa.Connection, each: _List) -> Fetch:
     """Reads pieces of a list."""
     single = len(each.values) == 1
@@ -158,7 +165,6 @@ def _fetch(connection: sa.Connection, each: _List) -> Fetch:
     statement = sa.text(" UNION ALL ".join(map(_part(each), range(len(each.values)))))
 
     def fetch(below: int, limit: int) -> tuple[Sequence[int], bool]:
-        limit = limit if single else min(limit, _FAMILY_PIECE)
         values = {**parameters, "below": below, "limit": limit}
         found = connection.execute(statement, values).all()
         if single:

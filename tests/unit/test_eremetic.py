@@ -55,8 +55,14 @@ class Memory:
         return frozenset(self.ids & set(build_ids))
 
 
-def application(builds: MemoryBuilds, people: People, policy: RequestPolicy = POLICY) -> Flask:
-    asked = Eremetic(("tutum/builder", "registry.example.org/ci/builder"), Memory())
+def application(
+    builds: MemoryBuilds,
+    people: People,
+    policy: RequestPolicy = POLICY,
+    *,
+    tasks: bool = False,
+) -> Flask:
+    asked = Eremetic(("tutum/builder", "registry.example.org/ci/builder"), Memory(), tasks)
     return create_app(builds, people, policy, eremetic=asked)
 
 
@@ -527,7 +533,9 @@ def test_other_images_are_refused_with_the_reason(http: FlaskClient) -> None:
     for image in ("busybox", "", "tutum/builder2", "example.org/tutum/builder"):
         answer = call(http, "POST", V1, {**TASK, "image": image})
         assert answer.status_code == 422
-        assert "image: only tasks of tutum/builder" in json.loads(answer.data)["error"]
+        error = json.loads(answer.data)["error"]
+        assert "image: only tasks of tutum/builder" in error
+        assert "BUILDER_EREMETIC_TASKS" in error
 
 
 @pytest.mark.parametrize(

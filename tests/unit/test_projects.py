@@ -29,6 +29,7 @@ from builder_framework.recipe import (
     RegistryAuth,
     RegistryLogin,
     Source,
+    TaskSource,
 )
 from builder_framework.redact import Secret
 
@@ -56,6 +57,10 @@ MEMBER = Actor("ann", Role.NONE, {"shop": Role.BUILDER, "free": Role.BUILDER})
 def wrong(actor: Actor = MEMBER, catalog: Catalog = ALL, **changes: Any) -> dict[str, str]:
     found = refusals(replace(REQUEST, **changes), actor, catalog, changes.pop("waiting", 0))
     return {each.field: each.problem for each in found}
+
+
+def task(image: str) -> Source:
+    return Source(task=TaskSource(image))
 
 
 def git(url: str) -> Source:
@@ -145,6 +150,9 @@ def test_the_longest_beginning_tells_the_owner() -> None:
         ({"source": git("https://x.org/y")}, "shop"),
         ({"source": git("https://x.org/y"), "images": ("x.org/y",)}, None),
         ({"images": ("r.example.org/shop/cart",)}, None),
+        ({"images": (), "source": task("r.example.org/shop/tool:1")}, "shop"),
+        ({"images": (), "source": task(f"r.example.org/shop/tool@sha256:{'0' * 64}")}, "shop"),
+        ({"images": (), "source": task("docker.io/library/busybox:1")}, None),
     ],
 )
 def test_a_project_need_not_be_said_where_there_is_but_one(

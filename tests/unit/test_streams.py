@@ -40,7 +40,7 @@ def whole(lists: Sequence[set[int]], budget: int, want: int) -> list[int]:
     raise AssertionError("the pages do not end")
 
 
-@given(st.lists(numbers, min_size=1, max_size=4), st.integers(5, 30), st.integers(1, 20))
+@given(st.lists(numbers, min_size=1, max_size=4), st.integers(1, 3000), st.integers(1, 20))
 def test_pages_have_all_that_lists_have_in_common(
     lists: list[set[int]], budget: int, want: int
 ) -> None:
@@ -50,10 +50,11 @@ def test_pages_have_all_that_lists_have_in_common(
 def test_lists_that_never_meet_cost_a_page_its_pieces_and_no_more() -> None:
     odd, even = set(range(1, 100_000, 2)), set(range(0, 100_000, 2))
     calls: list[tuple[int, int]] = []
-    budget = Budget(10)
+    budget = Budget(5000)
     both = [Stream(fetch(each, calls), budget) for each in (odd, even)]
     found, below = meet(both, BEGIN, 50)
-    assert (found, len(calls), budget.left) == ([], 10, 0)
+    assert found == []
+    assert sum(limit + streams.SEEK for _, limit in calls) < 5000 + streams.PIECES[2] + streams.SEEK
     assert below is not None
     assert 99_000 < below < 100_000, "the next page goes on there"
 
@@ -61,7 +62,7 @@ def test_lists_that_never_meet_cost_a_page_its_pieces_and_no_more() -> None:
 def test_a_rare_list_leads_through_a_common_one() -> None:
     common, rare = set(range(100_000)), {5, 50_000, 99_999}
     calls: list[tuple[int, int]] = []
-    budget = Budget(64)
+    budget = Budget(8192)
     met, below = meet(
         [Stream(fetch(common, calls, piece=100), budget), Stream(fetch(rare), budget)], BEGIN, 50
     )
@@ -69,10 +70,28 @@ def test_a_rare_list_leads_through_a_common_one() -> None:
     assert len(calls) == 3, "it is read where the rare one is, not from end to end"
 
 
-def test_pieces_grow() -> None:
+def pieces_of(lists: list[set[int]]) -> list[int]:
+    """How many numbers were asked for of the first list, each time."""
     calls: list[tuple[int, int]] = []
-    meet([Stream(fetch(set(range(10)), calls), Budget(64))], BEGIN, 10)
-    assert [limit for _, limit in calls][:2] == list(streams.PIECES)
+
+    def whole_pieces(below: int, limit: int) -> tuple[Sequence[int], bool]:
+        return fetch(lists[0], calls, piece=limit)(below, limit)
+
+    budget = Budget(10**9)
+    others = [Stream(fetch(each), budget) for each in lists[1:]]
+    meet([Stream(whole_pieces, budget), *others], BEGIN, 10**6)
+    return [limit for _, limit in calls]
+
+
+def test_pieces_grow_where_a_list_is_read_through() -> None:
+    assert pieces_of([set(range(3000))])[:4] == [128, 512, 512, 512]
+
+
+def test_pieces_are_small_where_it_is_leapt_over() -> None:
+    sizes = pieces_of([set(range(100_000)), set(range(0, 100_000, 5000))])
+    assert sizes[0] == 128
+    assert set(sizes[2:-1]) == {16}
+    assert len(sizes) < 25
 
 
 @given(st.lists(numbers, min_size=1, max_size=5), st.integers(1, 10), st.integers(0, 310))
@@ -93,7 +112,8 @@ def test_several_values_are_one_list_as_far_as_none_is_missing(
 
 
 def test_a_budget_that_is_spent_says_so() -> None:
-    budget = Budget(1)
-    budget.spend()
+    budget = Budget(100)
+    budget.spend(40)
+    budget.spend(1, first=True)
     with pytest.raises(streams.SpentError):
-        budget.spend()
+        budget.spend(1)

@@ -23,6 +23,7 @@ from builder_framework.recipe import (
     RegistryAuth,
     Source,
     TarballSource,
+    TaskSource,
     UploadSource,
 )
 from builder_framework.redact import Secret
@@ -121,6 +122,7 @@ def test_a_chat_reads_why_it_failed() -> None:
         ),
         (Source(upload=UploadSource("u", "0" * 64, 1, Secret("t"))), "an upload"),
         (Source(inline=InlineSource("FROM scratch")), "a Dockerfile of the request"),
+        (Source(task=TaskSource("docker.io/library/busybox:1")), "a task"),
     ],
 )
 def test_a_chat_reads_where_it_came_from(source: Source, shown: str) -> None:
@@ -129,6 +131,12 @@ def test_a_chat_reads_where_it_came_from(source: Source, shown: str) -> None:
 
 
 HOSTILE = "*x* [a](javascript:b) @all <!channel> <https://evil.example.org|ok> `c` \u202e\x00"
+
+
+def test_a_task_is_known_by_the_image_that_it_runs() -> None:
+    source = Source(task=TaskSource("docker.io/library/busybox:1"))
+    found = attachment(told(CHAT, replace(QUIET, source=source, images=()))[0])
+    assert found["title"].replace("\u2060", "").startswith("docker.io/library/busybox:1 is queued")
 
 
 def test_what_others_wrote_is_no_markup_in_rocket_chat() -> None:

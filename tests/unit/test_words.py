@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine, words
 from builder_framework.domain.model import Build, BuildRequest
+from builder_framework.domain.tasks import TaskRequest
 from builder_framework.errors import InvalidValueError
 from builder_framework.protocol import Outcome, Phase, Reason, Report
 from builder_framework.recipe import (
@@ -20,6 +21,7 @@ from builder_framework.recipe import (
     RegistryAuth,
     Source,
     TarballSource,
+    TaskSource,
 )
 from builder_framework.redact import Secret
 from tests.unit.test_notices import PLACEMENT, REQUEST, submitted
@@ -65,6 +67,13 @@ def test_a_build_is_found_by_what_it_shows() -> None:
 def test_every_source(source: Source, path: set[str]) -> None:
     request = replace(asked(), source=source)
     assert found(request) == {"b123", "ann", "shop", "web", "v1", "2"} | path
+
+
+def test_a_task_is_found_by_its_image_and_its_name() -> None:
+    source = Source(task=TaskSource("docker.io/library/busybox:1", "echo secret"))
+    task = TaskRequest("Nightly clean-up", "busybox")
+    request = replace(asked(), source=source, images=(), task=task)
+    assert found(request) == {"b123", "ann", "nightly", "clean", "up", "library", "busybox", "1"}
 
 
 def test_what_is_masked_is_not_found() -> None:
