@@ -9,7 +9,7 @@ from typing import TypeVar
 from werkzeug.datastructures import MultiDict
 
 from api.described import Parameter
-from api.schemas import suggestion
+from api.parsing import suggestion
 from builder_framework import validate
 from builder_framework.domain import words
 from builder_framework.domain.states import State

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from api import auth, bodies
 from api.described import Answer, Content, Plain, describes
 from api.fields import Body, KnownHosts, SecretText, checked, fail
+from api.parsing import parse
 from api.recipe_fields import RegistryBody
-from api.schemas import parse
 from api.source_fields import GitLoginBody
 from builder_framework import answers, users
 from builder_framework.domain import apps

@@ -6,24 +6,19 @@ duplicate keys, and unknown fields with what may have been meant. No message rep
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from annotated_types import Len
 from pydantic import (
     AfterValidator,
-    BaseModel,
     Field,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import ErrorDetails
 
-from api import strictjson
-from api.deploy_fields import DeployBody, DeployFields, MarathonBody
+from api.deploy_fields import DeployFields
 from api.fields import (
     MAX_CONSTRAINTS,
     MAX_IMAGES,
@@ -43,15 +38,14 @@ from api.fields import (
     unique,
     within,
 )
+from api.parsing import parse
 from api.recipe_fields import (
     Labels,
     LoginFields,
     OutputFields,
     RecipeFields,
-    RegistryAuthBody,
-    RegistryBody,
 )
-from api.source_fields import GitBody, GitLoginBody, InlineBody, SourceBody, TarballBody
+from api.source_fields import SourceBody
 from builder_framework import validate_options
 from builder_framework.domain import endpoints
 from builder_framework.domain.model import (
@@ -64,7 +58,7 @@ from builder_framework.domain.model import (
 )
 from builder_framework.domain.projects import is_project_name
 from builder_framework.domain.targets import fault
-from builder_framework.errors import FieldProblem, InvalidInputError, InvalidValueError
+from builder_framework.errors import FieldProblem, InvalidValueError
 from builder_framework.ports import RequestPolicy
 from builder_framework.protocol import CacheUse, EngineMode
 from builder_framework.recipe import Source, UploadSource
@@ -112,9 +106,6 @@ def _project(value: str) -> str:
     if not is_project_name(value):
         fail("is no name of a project: lower-case letters, digits and -")
     return value
-
-
-AnyBody = TypeVar("AnyBody", bound=Body)
 
 
 class BuildBody(RecipeFields, OutputFields, LoginFields, DeployFields):
@@ -320,125 +311,3 @@ def parse_build(
 ) -> BuildBody:
     """The body of a submission, see `parse`. `uploaded`: a build context came with it."""
     return parse(BuildBody, document, known, {"policy": policy, "uploaded": uploaded})
-
-
-def parse(
-    model: type[AnyBody],
-    document: Any,
-    known: list[FieldProblem] | None = None,
-    context: dict[str, Any] | None = None,
-) -> AnyBody:
-    """A body from parsed JSON. `known`: what `strictjson.parse` had found wrong in it.
-
-    Raises InvalidInputError that lists every faulty field, `known` ones first.
-    """
-    problems = list(known or ())
-    body: AnyBody | None = None
-    try:
-        body = model.model_validate(document, context=context)
-    except ValidationError as error:
-        told = {item.field for item in problems}
-        found = (_field_problem(item, model) for item in error.errors(include_url=False))
-        # One sentence per field: a duplicate key or bad number is the cause of what follows.
-        problems += [item for item in found if item.field not in told]
-    if problems or body is None:
-        raise InvalidInputError(problems)
-    return body
-
-
-_SENTENCES = {
-    "missing": "is required",
-    "string_type": "must be a string",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "bool_type": "must be true or false",
-    "list_type": "must be a list",
-    "dict_type": "must be an object",
-    "model_type": "must be an object",
-    "finite_number": "must be a finite number",
-}
-
-
-def _field_problem(error: ErrorDetails, root: type[BaseModel]) -> FieldProblem:
-    location = tuple(part for part in error["loc"] if part != "[key]")
-    path = strictjson.path_text(location)
-    kind, context = error["type"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return FieldProblem(path, f"unknown field{_did_you_mean(location, root)}")
-    if kind in _SENTENCES:
-        return FieldProblem(path or "body", _SENTENCES[kind])
-    if kind == "too_long":
-        return FieldProblem(path, f"has more than {context['max_length']} entries")
-    if kind == "too_short":
-        return FieldProblem(path, f"has fewer than {context['min_length']} entries")
-    if kind == "string_too_long":
-        return FieldProblem(path, f"is longer than {context['max_length']} characters")
-    if kind == "string_too_short":
-        return FieldProblem(path, "is empty")
-    return FieldProblem(path, error["msg"])
-
-
-_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): BuildBody,
-    ("source",): SourceBody,
-    ("source", "git"): GitBody,
-    ("source", "git", "logins", "[]"): GitLoginBody,
-    ("source", "tarball"): TarballBody,
-    ("source", "inline"): InlineBody,
-    ("registry_auth",): RegistryAuthBody,
-    ("registries", "[]"): RegistryBody,
-    ("resources",): ResourcesBody,
-    ("notify", "[]"): NotifyBody,
-    ("deploy",): DeployBody,
-    ("deploy", "marathon"): MarathonBody,
-}
-
-# Names of other build services, near in meaning but not in spelling.
-_SYNONYMS = {
-    "image": "images",
-    "tag": "images",
-    "tags": "images",
-    "branch": "ref",
-    "commit": "ref",
-    "token": "password",
-    "user": "username",
-    "key": "ssh_key",
-    "private_key": "ssh_key",
-    "recursive": "submodules",
-    "recurse_submodules": "submodules",
-    "buildargs": "build_args",
-    "args": "build_args",
-    "memory": "mem",
-    "cpu": "cpus",
-    "git": "source",
-    "repository": "source",
-    "repo": "source",
-    "webhook": "webhooks",
-    "callback": "webhooks",
-    "callback_url": "webhooks",
-    "platform": "platforms",
-    "extra_hosts": "add_hosts",
-    "attest": "provenance",
-    "image_label": "image_labels",
-    "logins": "registries",
-}
-
-
-def _did_you_mean(location: tuple[str | int, ...], root: type[BaseModel]) -> str:
-    parent = tuple("[]" if isinstance(part, int) else part for part in location[:-1])
-    name = str(location[-1])
-    model = root if not parent else _MODELS.get(parent)
-    if model is None:
-        return ""
-    return suggestion(name, list(model.model_fields))
-
-
-def suggestion(name: str, known: list[str]) -> str:
-    """`; did you mean '…'?` for a misspelt name, or all names when none is near."""
-    synonym = _SYNONYMS.get(name.lower())
-    if synonym in known:
-        return f"; did you mean '{synonym}'?"
-    near = difflib.get_close_matches(name[:64].lower(), known, 1)
-    if near:
-        return f"; did you mean '{near[0]}'?"
-    return f"; known are {', '.join(known)}"

@@ -12,7 +12,7 @@ from pydantic import field_validator
 from api import audit, auth, bodies, errors
 from api.described import Answer, Content, Plain, describes
 from api.fields import Body, fail
-from api.schemas import parse
+from api.parsing import parse
 from builder_framework import answers
 from builder_framework.codec import time_of, timestamp
 from builder_framework.domain.access import Action, Role

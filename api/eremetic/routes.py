@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from api import admission, audit, auth, bodies, errors, schemas
+from api import admission, audit, auth, bodies, errors, parsing, schemas
 from api.described import outside
 from api.eremetic import fields, native, plain, render
 from builder_framework.domain import endpoints, eremetic
@@ -100,7 +100,7 @@ class _Tasks:
         document, problems = bodies.parsed(request.get_data(cache=False))
         if old:
             document = fields.in_v1_names(document)
-        return schemas.parse(fields.TaskBody, document, problems)
+        return parsing.parse(fields.TaskBody, document, problems)
 
     def _run(self, body: fields.TaskBody) -> BuildRequest:
         """Raises InvalidInputError."""
