@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 
 import pytest
 from flask import Flask
 from playwright.sync_api import expect
 
 from api.web import reports
+from builder_framework.domain.deployment import Deployment, DeploymentState
 from builder_framework.domain.model import Resources
 from builder_framework.ports import AgentFailure, AgentView, BuildRefusal, LastOffer, Refusal
 from builder_framework.protocol import Reason
+from builder_framework.recipe import Source, TaskSource
 from tests.browser import scenes
 from tests.browser.conftest import Visitor
 from tests.unit.builds_double import PASSWORD, USER, MemoryBuilds
@@ -246,3 +249,47 @@ def test_what_is_not_there_is_told_on_a_page(visitor: Visitor, path: str) -> Non
     page = visitor.open(path)
     expect(page.locator("h1")).to_have_text("Not Found")
     expect(page.locator("nav")).to_be_visible()
+
+
+def test_what_becomes_of_an_image_after_its_build_is_followed(
+    visitor: Visitor, builds: MemoryBuilds
+) -> None:
+    """The page goes on until the deployment is over, and shows what others wrote as text."""
+    build_id = scenes.running(builds)
+    scenes.succeed(builds, build_id)
+    image = f"registry.example.org/app@{scenes.DIGEST}"
+    going = Deployment(
+        build_id, "/shop/web", image, 60.0, 1.0, DeploymentState.DEPLOYING, started_at=2.0
+    )
+    builds.deployments[build_id] = going
+    page = visitor.open(f"/ui/builds/{build_id}")
+    section = page.locator("#deployment")
+    expect(section.locator("p")).to_have_text("DEPLOYING /shop/web")
+    expect(section.locator(".alert")).to_have_count(0)
+    builds.deployments[build_id] = replace(
+        going,
+        state=DeploymentState.ROLLED_BACK,
+        message="<img src=x onerror=alert(1)> is not healthy",
+        previous="registry.example.org/app:1",
+        ended_at=9.0,
+    )
+    expect(section.locator(".alert")).to_contain_text("ROLLED_BACK /shop/web: <img src=x")
+    expect(section.locator("dd code").first).to_have_text(image)
+    expect(section).to_contain_text("registry.example.org/app:1")
+    expect(section).to_contain_text("7.0 s")
+
+
+def test_a_task_is_on_the_page_as_the_program_that_it_is(
+    visitor: Visitor, builds: MemoryBuilds
+) -> None:
+    source = Source(task=TaskSource("docker.io/library/busybox:1", "echo <b>hi</b>"))
+    request = replace(scenes.asked(), source=source, images=())
+    task = builds.submit(request, "ann")[0].build.id
+    page = visitor.open("/ui/")
+    link = page.locator(f"a[href='/ui/builds/{task}']")
+    expect(link).to_have_text("docker.io/library/busybox:1")
+    link.click()
+    expect(page.locator("h1")).to_contain_text("docker.io/library/busybox:1")
+    expect(page.locator("form[action$='/rebuild']")).to_have_count(0)
+    page.click("text=Request")
+    expect(page.locator("pre.json")).to_contain_text("echo <b>hi</b>")
