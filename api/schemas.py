@@ -64,15 +64,15 @@ from builder_framework.protocol import CacheUse, EngineMode
 from builder_framework.recipe import Source, UploadSource
 from builder_framework.redact import Secret
 
+Event = Literal["queued", "started", "retried", "phase", "finished", "deployed"]
+
 
 class NotifyBody(Body):
     """One of `notify`: a target of the operator, and what it is told."""
 
     target: str
     channel: str | None = None
-    events: list[Literal["queued", "started", "retried", "phase", "finished"]] = Field(
-        default_factory=list
-    )
+    events: list[Event] = Field(default_factory=list)
     outcomes: list[Literal["succeeded", "failed", "cancelled"]] = Field(default_factory=list)
 
     def to_request(self) -> NotifyRequest:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from builder_framework.cluster import ClusterInput
 from builder_framework.config import Settings
 from builder_framework.config.values import DAY
+from builder_framework.domain.delivery import Delivery
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.machine import MachinePolicy
 from builder_framework.domain.model import Resources
 from builder_framework.domain.retry import RetryPolicy
@@ -24,7 +26,7 @@ from builder_framework.mesos.tls import client_context
 from builder_framework.mesos.translate import framework_info
 from builder_framework.redact import Secret
 from builder_framework.service.builds import BuildService, Parts
-from builder_framework.service.deployments import Deployer
+from builder_framework.service.deployments import Deployer, Told
 from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.limits import RunningLimits
 from builder_framework.service.logs import Logs
@@ -102,7 +104,9 @@ class Leader:
         policy = _loop_policy(settings, template, store, switch)
         self.service = BuildService(parts, policy, time.time)
         self._webhooks = _webhooks(settings, store, instruments)
-        self._deployer = Deployer(store.deployments, settings.marathon())
+        self._deployer = Deployer(
+            store.deployments, settings.marathon(), told=_told(settings, store)
+        )
         self._uploads = UploadSweeper(SqlUploads(store).sweep)
         self._retention = Retention(_sweeps(settings, store, logs))
 
@@ -215,6 +219,16 @@ def _webhooks(settings: Settings, store: SqlStore, instruments: Instruments) -> 
         return None
     receivers = Receivers(tuple(map(Secret, settings.webhooks)), settings.targets, settings.reach())
     return Webhooks(store.outbox, keys, Poster(), receivers, instruments=instruments)
+
+
+def _told(settings: Settings, store: SqlStore) -> Told:
+    """Who hears of the end of a deployment."""
+    announcer = settings.announcer()
+
+    def told(deployment: Deployment, now: float) -> Sequence[Delivery]:
+        return announcer.deployed(store.get(deployment.build_id), deployment, now)
+
+    return told
 
 
 def _sweeps(settings: Settings, store: SqlStore, logs: Logs) -> dict[str, tuple[float, Sweep]]:

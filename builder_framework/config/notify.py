@@ -32,7 +32,7 @@ else:  # pragma: no cover (another Python)
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _CHANNEL = re.compile(r"[#@]?[A-Za-z0-9_.-]{1,80}")
 
-Event = Literal["queued", "started", "retried", "phase", "finished"]
+Event = Literal["queued", "started", "retried", "phase", "finished", "deployed"]
 OutcomeName = Literal["succeeded", "failed", "cancelled"]
 Channel = Annotated[str, Field(pattern=_CHANNEL.pattern)]
 
@@ -134,7 +134,7 @@ def _filter(kind: Kind, body: _Body) -> Filter:
     usual = {Kind.WEBHOOK: USUAL}
     if kind in CHATS:
         # Of a chat people want to hear how it ended, not all that happens.
-        usual[kind] = frozenset({EVENTS["finished"]})
+        usual[kind] = frozenset({EVENTS["finished"], EVENTS["deployed"]})
     events = usual.get(kind, frozenset(EVENTS.values()))
     chosen = frozenset(EVENTS[name] for name in body.events or ()) or events
     outcomes = frozenset(OUTCOMES[name] for name in body.outcomes or OUTCOMES)

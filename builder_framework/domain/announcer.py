@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from builder_framework.domain import chat, commit_status, eremetic
 from builder_framework.domain.delivery import Delivery
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.model import Build, NotifyRequest
 from builder_framework.domain.notices import Notice, message_id, payload, story
 from builder_framework.domain.targets import CHATS, FORGES, USUAL, Target
@@ -21,6 +22,7 @@ class Told:
     at: float
     sequence: int
     key: str
+    deployment: Deployment | None = None
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,18 @@ class Announcer:
         ended = build.terminal and known < len(story(build))
         return (*found, *_callback(build, now)) if ended else tuple(found)
 
+    def deployed(self, build: Build, deployment: Deployment, now: float) -> tuple[Delivery, ...]:
+        """What the end of a deployment makes due."""
+        at = now if deployment.ended_at is None else deployment.ended_at
+        sequence = len(story(build)) + 1
+        told = Told(Notice.DEPLOYED, at, sequence, "deployed", deployment)
+        return tuple(self._deliveries(build, told, now))
+
     def _deliveries(self, build: Build, told: Told, now: float) -> Iterator[Delivery]:
         # A URL that the operator and the build both name is told once.
         urls = dict.fromkeys((*self.urls, *build.request.webhooks))
-        body = payload(build, told.notice, told.at, told.sequence, self._link(build, "api/v1"))
+        link = self._link(build, "api/v1")
+        body = payload(build, told.notice, told.at, told.sequence, link, told.deployment)
         for place, url in enumerate(urls):
             if told.notice in USUAL:
                 yield _delivery(build, told, now, place, url, body)
@@ -81,7 +91,8 @@ class Announcer:
         page = self._link(build, "ui")
         if target.kind in CHATS:
             channel = (wish and wish.channel) or target.channel
-            return target.url, chat.message(build, told.notice, target.kind, channel, page)
+            text = chat.message(build, told.notice, target.kind, channel, page, told.deployment)
+            return target.url, text
         if target.kind in FORGES:
             status = commit_status.status(build, told.notice, target, page)
             return None if status is None else (Secret(status.url), status.body)

@@ -11,6 +11,7 @@ import json
 import re
 from typing import Any
 
+from builder_framework.domain.deployment import Deployment, DeploymentState
 from builder_framework.domain.model import Build
 from builder_framework.domain.notices import Notice
 from builder_framework.domain.states import State
@@ -31,7 +32,18 @@ _WORDS = {
     Notice.STARTED: "has started",
     Notice.RETRIED: "is tried again",
     Notice.PHASE: "goes on",
+    Notice.DEPLOYED: "is deployed",
 }
+_DEPLOYMENTS = {
+    DeploymentState.WAITING: "is on its way to {}",
+    DeploymentState.DEPLOYING: "is on its way to {}",
+    DeploymentState.ROLLING_BACK: "is on its way back from {}",
+    DeploymentState.SUCCEEDED: "runs in {}",
+    DeploymentState.ROLLED_BACK: "did not come up in {}, which was rolled back",
+    DeploymentState.FAILED: "was not deployed to {}",
+    DeploymentState.SKIPPED: "was not deployed to {}: a later build is",
+}
+_IN_PLACE = frozenset({DeploymentState.SUCCEEDED, DeploymentState.SKIPPED})
 ENDS = {State.SUCCEEDED: "succeeded", State.FAILED: "failed", State.CANCELLED: "was cancelled"}
 """How a sentence about a build that is over goes on."""
 # What Rocket.Chat's markdown, its mentions and Slack's mrkdwn could take for something else.
@@ -41,19 +53,35 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 
 
-def message(build: Build, notice: Notice, kind: Kind, channel: str | None, link: str | None) -> str:
-    """The body, as JSON. Without secrets, and nothing in it that somebody else wrote is markup."""
+def message(
+    build: Build,
+    notice: Notice,
+    kind: Kind,
+    channel: str | None,
+    link: str | None,
+    deployment: Deployment | None = None,
+) -> str:
+    """The body, as JSON. Without secrets, and nothing in it that somebody else wrote is markup.
+
+    `deployment`: what it is about, when it is DEPLOYED.
+    """
     show = _Shown(build.request.redactor(), kind)
     first, *others = build.request.titles
     more = f" (+{len(others)})" if others else ""
     title = f"{show(first)}{more} {_what(build, notice)}"
+    color = _COLORS.get(build.state, _RUNNING)
+    fields = _fields(build, show)
+    if deployment is not None:
+        title = f"{show(first)} {_DEPLOYMENTS[deployment.state].format(show(deployment.app))}"
+        color = _COLORS[State.SUCCEEDED if deployment.state in _IN_PLACE else State.FAILED]
+        if deployment.message is not None:
+            fields.append(("Reason", show(deployment.message)))
     attachment: dict[str, Any] = {
-        "color": _COLORS.get(build.state, _RUNNING),
+        "color": color,
         "title": title,
         "fallback": title,
         "fields": [
-            {"title": name, "value": value, "short": name != "Reason"}
-            for name, value in _fields(build, show)
+            {"title": name, "value": value, "short": name != "Reason"} for name, value in fields
         ],
     }
     if link is not None:

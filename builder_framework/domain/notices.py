@@ -11,8 +11,9 @@ from typing import Any
 
 from builder_framework import codec
 from builder_framework.domain.delivery import Delivery
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.model import Build, BuildRequest
-from builder_framework.recipe import GitSource, TarballSource, UploadSource
+from builder_framework.recipe import GitSource, TarballSource, TaskSource, UploadSource
 from builder_framework.redact import Redactor
 
 MAX_MESSAGE_LENGTH = 500
@@ -35,6 +36,7 @@ class Notice(str, enum.Enum):
     RETRIED = "build.retried"
     PHASE = "build.phase"
     FINISHED = "build.finished"
+    DEPLOYED = "build.deployed"
 
 
 def no_notices(_previous: Build | None, _build: Build, _now: float) -> tuple[Delivery, ...]:
@@ -74,8 +76,17 @@ def is_message_id(text: str) -> bool:
     return _MESSAGE_ID.fullmatch(text) is not None
 
 
-def payload(build: Build, notice: Notice, at: float, sequence: int, link: str | None) -> str:
+def payload(
+    build: Build,
+    notice: Notice,
+    at: float,
+    sequence: int,
+    link: str | None,
+    deployment: Deployment | None = None,
+) -> str:
     """The body: `type`, `timestamp` and a thin `data` without any secret, as JSON.
+
+    `deployment`: what it is about, when it is DEPLOYED.
 
     Below 20 kB, which Standard Webhooks ask for, with the limits of the API's schema.
     """
@@ -101,6 +112,15 @@ def payload(build: Build, notice: Notice, at: float, sequence: int, link: str | 
         "started_at": codec.timestamp(first),
         "ended_at": codec.timestamp(build.ended_at),
     }
+    if deployment is not None:
+        data["deployment"] = {
+            "state": deployment.state.value,
+            "app": deployment.app,
+            "image": redactor.text(deployment.image),
+            "previous": _optional(deployment.previous, redactor.text),
+            "message": _optional(deployment.message, redactor.text, MAX_MESSAGE_LENGTH),
+            "ended_at": codec.timestamp(deployment.ended_at),
+        }
     if link is not None:
         data["link"] = link
     return _json({"type": notice.value, "timestamp": codec.timestamp(at), "data": data})
@@ -114,6 +134,8 @@ def _source(request: BuildRequest, redactor: Redactor) -> dict[str, Any]:
             return {"tarball": {"url": redactor.text(tarball.url)}}
         case UploadSource(sha256=sha256, size=size):
             return {"upload": {"sha256": sha256, "size": size}}
+        case TaskSource(image=image):
+            return {"task": {"image": redactor.text(image)}}
         case _:
             return {"inline": {}}
 

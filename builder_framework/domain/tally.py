@@ -11,6 +11,7 @@ import enum
 import math
 from dataclasses import dataclass
 
+from builder_framework.domain.deployment import Deployment
 from builder_framework.domain.model import Build
 from builder_framework.protocol import Phase
 
@@ -33,12 +34,14 @@ _TOLD = frozenset(phase.value.lower() for phase in Phase)
 
 class Metric(str, enum.Enum):
     """ENDED: builds by state and reason. DURATION: seconds from the request to the end, by outcome.
-    PHASE: seconds of one phase, by phase and outcome.
+    PHASE: seconds of one phase, by phase and outcome. DEPLOYED: seconds of a deployment, by how it
+    ended.
     """
 
     ENDED = "ended"
     DURATION = "duration"
     PHASE = "phase"
+    DEPLOYED = "deployed"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,13 @@ def ended(previous: Build | None, build: Build) -> tuple[Tally, ...]:
         found.append(_timed(Metric.DURATION, (outcome,), build.ended_at - build.created_at))
     found += [_timed(Metric.PHASE, (phase, outcome), took) for phase, took in phases(build).items()]
     return tuple(found)
+
+
+def deployed(deployment: Deployment) -> Tally:
+    """What to add when a deployment ends."""
+    ended_at = deployment.created_at if deployment.ended_at is None else deployment.ended_at
+    seconds = ended_at - deployment.created_at
+    return _timed(Metric.DEPLOYED, (deployment.state.value.lower(),), seconds)
 
 
 def phases(build: Build) -> dict[str, float]:

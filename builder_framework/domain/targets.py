@@ -34,7 +34,7 @@ EVENTS: Mapping[str, Notice] = {notice.value.removeprefix("build."): notice for 
 
 OUTCOMES: Mapping[str, State] = {state.value.lower(): state for state in sorted(TERMINAL)}
 
-USUAL = frozenset({Notice.QUEUED, Notice.STARTED, Notice.RETRIED, Notice.FINISHED})
+USUAL = frozenset(set(Notice) - {Notice.PHASE})
 """What a webhook is told when nobody said: all but the phases."""
 
 

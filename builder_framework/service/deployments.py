@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from builder_framework import logfields
 from builder_framework.domain import deployment as rules
+from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.deployment import Answer, App, Command, Deployment
 from builder_framework.domain.model import Build
 from builder_framework.domain.states import State
@@ -38,6 +39,10 @@ def deployment_of(build: Build, store: Store) -> Deployment | None:
     return store.deployments.of_build(build.id)
 
 
+Told = Callable[[Deployment, float], Sequence[Delivery]]
+"""(a deployment that is over, now) -> the messages about it. May raise StoreUnavailableError."""
+
+
 class Target(Protocol):
     """`marathon.Marathon`."""
 
@@ -58,8 +63,13 @@ class Deployer:
         deployments: Deployments,
         marathon: Target | None,
         clock: Callable[[], float] = time.time,
+        told: Told | None = None,
     ) -> None:
-        """Without a Marathon, what was promised while there was one is given up."""
+        """Without a Marathon, what was promised while there was one is given up.
+
+        `told`: what an end makes due; None: nobody hears of it.
+        """
+        self._told = told
         self._deployments = deployments
         self._marathon = marathon
         self._clock = clock
@@ -138,7 +148,8 @@ class Deployer:
         """Durable on return, if something has changed."""
         if after == before:
             return before
-        stored = self._deployments.record(after)
+        due = () if after.going_on or self._told is None else self._told(after, self._clock())
+        stored = self._deployments.record(after, due)
         if after.state is not before.state or not after.going_on:
             level = logging.WARNING if after.state in rules.CAME_TO_NOTHING else logging.INFO
             what = f"{after.image} in {after.app}: {after.state.value}"

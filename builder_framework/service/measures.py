@@ -174,6 +174,12 @@ def _ended(tallies: Iterable[Tally]) -> Iterator[Metric]:
         "until the first attempt; `staging`: from launch to start of the last.",
         ["phase", "outcome"],
     )
+    deployed = _Histogram(
+        "builder_deployment_duration_seconds",
+        "Seconds from a build's success to the end of its deployment, by how that ended "
+        "(`succeeded`, `rolled_back`, `failed`, `skipped`); from the database.",
+        ["outcome"],
+    )
     for each in tallies:
         match each.metric:
             case tally.Metric.ENDED:
@@ -182,9 +188,12 @@ def _ended(tallies: Iterable[Tally]) -> Iterator[Metric]:
                 duration.add(each)
             case tally.Metric.PHASE:
                 phase.add(each)
+            case tally.Metric.DEPLOYED:
+                deployed.add(each)
     yield counter
     yield duration.family()
     yield phase.family()
+    yield deployed.family()
 
 
 @dataclass

@@ -109,8 +109,8 @@ class Deployments(Protocol):
         """
         ...
 
-    def record(self, deployment: Deployment) -> Deployment:
-        """Store it, as its next version, which is returned.
+    def record(self, deployment: Deployment, deliveries: Sequence[Delivery] = ()) -> Deployment:
+        """Store it, as its next version, which is returned, with what that makes due.
 
         Raises StaleWriteError when it is not what is stored, LeadershipLostError.
         """

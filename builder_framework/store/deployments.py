@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from builder_framework.domain import tally
+from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.deployment import (
     CAME_TO_NOTHING,
     GOING_ON,
@@ -17,7 +19,9 @@ from builder_framework.domain.deployment import (
     DeploymentState,
 )
 from builder_framework.errors import StaleWriteError
-from builder_framework.store import rows
+from builder_framework.seal import Sealer
+from builder_framework.store import deliveries as outbox
+from builder_framework.store import measures, rows, seals
 from builder_framework.store import tables as t
 
 Transaction = Callable[[], AbstractContextManager[sa.Connection]]
@@ -34,10 +38,11 @@ def insert(connection: sa.Connection, deployment: Deployment) -> None:
 class SqlDeployments:
     """`Deployments` in the store's database."""
 
-    def __init__(self, reading: Transaction, leading: Transaction) -> None:
+    def __init__(self, reading: Transaction, leading: Transaction, sealer: Sealer) -> None:
         """The store's own transactions, with its errors; `leading` with its fencing."""
         self._reading = reading
         self._leading = leading
+        self._sealer = sealer
 
     def going_on(self) -> list[tuple[Deployment, str | None]]:
         d, b = t.deployments.c, t.builds.c
@@ -53,7 +58,7 @@ class SqlDeployments:
                 first.setdefault(row["app"], row)
             return [(_deployment(row), _later(connection, row)) for row in first.values()]
 
-    def record(self, deployment: Deployment) -> Deployment:
+    def record(self, deployment: Deployment, deliveries: Sequence[Delivery] = ()) -> Deployment:
         d = t.deployments.c
         following = replace(deployment, version=deployment.version + 1)
         with self._leading() as connection:
@@ -67,6 +72,9 @@ class SqlDeployments:
                     f"the deployment of build {deployment.build_id} is no longer at version "
                     f"{deployment.version}"
                 )
+            if not following.going_on:
+                measures.count(connection, [tally.deployed(following)])
+            outbox.insert(connection, deliveries, seals.current(connection, self._sealer))
         return following
 
     def of_build(self, build_id: str) -> Deployment | None:

@@ -39,13 +39,17 @@ class Standing:
 
 def add(connection: sa.Connection, changes: Iterable[Change]) -> None:
     """Count the builds that end with these changes, in the same transaction."""
+    count(connection, [each for one in changes for each in ended(one.previous, one.build)])
+
+
+def count(connection: sa.Connection, tallies: Iterable[Tally]) -> None:
+    """Add to the sums, in whatever transaction makes it so."""
     sums: dict[tuple[str, str, str], list[float]] = {}
-    for change in changes:
-        for tally in ended(change.previous, change.build):
-            key = tally.metric.value, _BETWEEN.join(tally.labels), tally.bucket
-            total = sums.setdefault(key, [0, 0.0])
-            total[0] += tally.count
-            total[1] += tally.seconds
+    for tally in tallies:
+        key = tally.metric.value, _BETWEEN.join(tally.labels), tally.bucket
+        total = sums.setdefault(key, [0, 0.0])
+        total[0] += tally.count
+        total[1] += tally.seconds
     if not sums:
         return
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert

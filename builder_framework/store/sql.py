@@ -60,7 +60,7 @@ class SqlStore:
         self._token: int | None = None
         self._unsettled: Sequence[Change] = ()
         self.outbox = SqlOutbox(self.reading, self.writing, self.leading, sealer)
-        self.deployments = SqlDeployments(self.reading, self.leading)
+        self.deployments = SqlDeployments(self.reading, self.leading, sealer)
         try:
             with self.writing() as connection, engine.unhurried(connection):
                 migrate.upgrade(connection, sealer)

@@ -9,11 +9,15 @@ import sqlalchemy as sa
 
 from builder_framework.domain import deployment as rules
 from builder_framework.domain.apps import MarathonDeploy
+from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.deployment import Deployment, DeploymentState
 from builder_framework.domain.model import Build, Result
 from builder_framework.domain.states import State
+from builder_framework.domain.tally import Metric, Tally
 from builder_framework.errors import BuilderError, LeadershipLostError, StaleWriteError
+from builder_framework.redact import Secret
 from builder_framework.store.base import Change
+from builder_framework.store.measures import SqlMeasures
 from builder_framework.store.retention import SqlRetention
 from builder_framework.store.sql import SqlStore
 from tests.contract.builds import build
@@ -123,3 +127,24 @@ def test_a_build_is_kept_while_its_image_is_on_its_way(store: SqlStore) -> None:
     store.deployments.record(replace(due, state=DeploymentState.SUCCEEDED))
     assert old.remove_builds(1e12) == 1
     assert store.deployments.of_build(due.build_id) is None
+
+
+def test_its_end_is_counted_and_told_in_the_same_transaction(store: SqlStore) -> None:
+    due = ended(store, accepted(store, "a"))
+    begun = store.deployments.record(replace(due, state=DeploymentState.DEPLOYING))
+    url = Secret("https://hooks.example.org/t0ken")
+    message = Delivery(
+        "msg_1", due.build_id, "build.deployed", url, "{}", created_at=1.0, next_at=1.0
+    )
+    over = replace(begun, state=DeploymentState.SUCCEEDED, ended_at=begun.created_at + 30.0)
+    with pytest.raises(StaleWriteError):
+        store.deployments.record(replace(over, version=7), [message])
+    assert "build.deployed" not in events(store, due.build_id)
+    store.deployments.record(over, [message])
+    assert "build.deployed" in events(store, due.build_id)
+    counted = [each for each in SqlMeasures(store.reading).tallies() if each.metric == "deployed"]
+    assert counted == [Tally(Metric.DEPLOYED, ("succeeded",), "30.0", 1, 30.0)]
+
+
+def events(store: SqlStore, build_id: str) -> list[str]:
+    return [view.delivery.event for view in store.outbox.of_build(build_id)]

@@ -18,6 +18,7 @@ from builder_framework.domain import deployment as rules
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.apps import MarathonDeploy
+from builder_framework.domain.delivery import Delivery
 from builder_framework.domain.deployment import (
     Accepted,
     Answer,
@@ -39,7 +40,7 @@ from builder_framework.marathon import Marathon, MarathonError
 from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
 from builder_framework.service import deployments as module
-from builder_framework.service.deployments import Deployer, deployment_of
+from builder_framework.service.deployments import Deployer, Told, deployment_of
 from builder_framework.store.base import Change
 from builder_framework.store.sql import SqlStore
 from tests.sealing import SEALER
@@ -118,6 +119,11 @@ class Desk:
         self.now += 2.0
         worker = Deployer(self.store.deployments, target or self.client(), lambda: self.now)
         worker._round()
+
+    def look_and_tell(self, told: Told) -> None:
+        """As `look`, with somebody who hears of ends."""
+        self.now += 2.0
+        Deployer(self.store.deployments, self.client(), lambda: self.now, told)._round()
 
     def look_until_over(self, build_id: str, rounds: int = 60) -> Deployment:
         for _ in range(rounds):
@@ -489,3 +495,28 @@ def test_answers_that_are_not_of_the_api(
             desk.client().app(APP)
     monkeypatch.setattr(marathon, "show", shown)
     assert desk.client().app(APP) is not None
+
+
+def test_its_end_is_told_once_and_nothing_before(desk: Desk, marathon: double.Marathon) -> None:
+    heard: list[str] = []
+
+    def told(deployment: Deployment, now: float) -> tuple[Delivery, ...]:
+        heard.append(deployment.state.value)
+        url = Secret("https://hooks.example.org/t0ken")
+        return (
+            Delivery(
+                f"msg_{len(heard)}",
+                deployment.build_id,
+                "build.deployed",
+                url,
+                "{}",
+                created_at=now,
+                next_at=now,
+            ),
+        )
+
+    build_id = desk.succeed(1)
+    for _ in range(60):
+        desk.look_and_tell(told)
+    assert heard == ["SUCCEEDED"]
+    assert [view.delivery.id for view in desk.store.outbox.of_build(build_id)] == ["msg_1"]

@@ -8,6 +8,7 @@ import pytest
 
 from builder_framework.domain import events as ev
 from builder_framework.domain import machine, tally
+from builder_framework.domain.deployment import Deployment, DeploymentState
 from builder_framework.domain.model import Build
 from builder_framework.domain.tally import Metric, Tally
 from builder_framework.protocol import Outcome, Phase, PushedImage, Report
@@ -82,3 +83,12 @@ def test_an_end_without_a_moment_still_counts() -> None:
     waits = build("a")
     over = replace(at(2.0, waits, ev.CancelRequested("ann")), ended_at=None, reason=None)
     assert tally.ended(waits, over) == (Tally(Metric.ENDED, ("cancelled", ""), "", 1, 0.0),)
+
+
+def test_a_deployment_counts_as_what_it_ended() -> None:
+    one = Deployment("b", "/shop", "app@sha256:1", 60.0, 10.0, DeploymentState.ROLLED_BACK)
+    labels = ("rolled_back",)
+    assert tally.deployed(replace(one, ended_at=55.0)) == Tally(
+        Metric.DEPLOYED, labels, "60.0", 1, 45.0
+    )
+    assert tally.deployed(one) == Tally(Metric.DEPLOYED, labels, "1.0", 1, 0.0)

@@ -12,6 +12,7 @@ from builder_framework.domain import chat, commit_status, targets
 from builder_framework.domain import events as ev
 from builder_framework.domain.announcer import Announcer
 from builder_framework.domain.delivery import Delivery
+from builder_framework.domain.deployment import Deployment, DeploymentState
 from builder_framework.domain.model import Build, BuildRequest, NotifyRequest
 from builder_framework.domain.notices import Notice
 from builder_framework.domain.states import State
@@ -101,6 +102,68 @@ def test_a_chat_reads_who_built_what_and_how_it_ended() -> None:
         "Build": "b" * 16,
     }
     assert last.url.reveal() == CHAT.url.reveal()
+
+
+DEPLOYMENT = Deployment("b" * 16, "/shop/web", "registry.example.org/app@sha256:1", 60.0, 1.0)
+
+
+def after_deployment(target: Target, **changes: Any) -> list[Delivery]:
+    """What a target hears of the end of a deployment."""
+    build = step(submitted(QUIET), ev.Placed(PLACEMENT), 2.0)
+    report = Report(Phase.PUSHING, Outcome.SUCCEEDED, digest="sha256:1")
+    build = step(build, ev.TaskSucceeded(1, report), 9.0)
+    announcer = Announcer((), "https://builder.example.org", (target,))
+    return list(announcer.deployed(build, replace(DEPLOYMENT, **changes), 60.0))
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "color"),
+    [
+        (DeploymentState.SUCCEEDED, "runs in /shop/web", "#2e8540"),
+        (DeploymentState.SKIPPED, "was not deployed to /shop/web: a later build is", "#2e8540"),
+        (
+            DeploymentState.ROLLED_BACK,
+            "did not come up in /shop/web, which was rolled back",
+            "#c62828",
+        ),
+        (DeploymentState.FAILED, "was not deployed to /shop/web", "#c62828"),
+    ],
+)
+def test_a_chat_reads_what_became_of_the_image(
+    state: DeploymentState, words: str, color: str
+) -> None:
+    (delivery,) = after_deployment(CHAT, state=state, message="TASK_FAILED: *no*")
+    found = attachment(delivery)
+    assert found["title"] == f"registry.example.org/app:1 {words}"
+    assert found["color"] == color
+    reasons = [each["value"] for each in found["fields"] if each["title"] == "Reason"]
+    assert [text.replace("\u2060", "") for text in reasons] == ["TASK_FAILED: *no*"]
+    (silent,) = after_deployment(CHAT, state=state)
+    assert "Reason" not in {each["title"] for each in attachment(silent)["fields"]}
+
+
+def test_a_webhook_reads_the_whole_of_it_and_a_forge_nothing() -> None:
+    hook = replace(CHAT, kind=Kind.WEBHOOK)
+    done = {"state": DeploymentState.SUCCEEDED, "previous": "app:1", "ended_at": 61.0}
+    (delivery,) = after_deployment(hook, **done)
+    message = json.loads(delivery.payload)
+    assert (message["type"], message["timestamp"]) == (
+        "build.deployed",
+        "1970-01-01T00:01:01.000Z",
+    )
+    assert message["data"]["deployment"] == {
+        "state": "SUCCEEDED",
+        "app": "/shop/web",
+        "image": "registry.example.org/app@sha256:1",
+        "previous": "app:1",
+        "message": None,
+        "ended_at": "1970-01-01T00:01:01.000Z",
+    }
+    assert message["data"]["sequence"] == 4
+    (earlier, *_) = [one for one in told(hook) if one.event == "build.finished"]
+    assert "deployment" not in json.loads(earlier.payload)["data"]
+    assert after_deployment(forge(Kind.GITLAB)) == []
+    assert after_deployment(replace(hook, filter=Filter(frozenset({Notice.FINISHED})))) == []
 
 
 def test_a_chat_reads_why_it_failed() -> None:
