@@ -22,7 +22,7 @@ from builder_framework.store import tables as t
 from builder_framework.store.seals import Opener
 from builder_framework.store.streams import BEGIN, Budget, Fetch, Stream, meet
 
-NUMBERS = 8192
+NUMBERS = 6000
 """That one page may read, of all its lists together (`streams.Budget`)."""
 
 LOOKED_AT = 320

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +16,16 @@ from tests.unit.receivers import Receiver, answers, receiving
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
     with receiving(answers("200 OK")) as running:
         yield running
 
 
-@pytest.fixture
-def eremetic(cluster: Cluster, tmp_path: Path, receiver: Receiver) -> Iterator[Framework]:
+@pytest.fixture(scope="module")
+def eremetic(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
+) -> Iterator[Framework]:
     settings = {
         "BUILDER_EREMETIC": "true",
         "BUILDER_EREMETIC_TASKS": "true",
@@ -35,7 +36,7 @@ def eremetic(cluster: Cluster, tmp_path: Path, receiver: Receiver) -> Iterator[F
         "BUILDER_WEBHOOK_NETWORKS": "127.0.0.0/8",
         "BUILDER_WEBHOOK_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     }
-    running = Framework(cluster, tmp_path / "data", PORT + 4, settings)
+    running = Framework(cluster, tmp_path_factory.mktemp("eremetic"), PORT + 4, settings)
     running.start()
     yield running
     if running.process is not None:
@@ -65,6 +66,12 @@ def add(framework: Framework, name: str, repository: str, **fields: Any) -> str:
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"{framework.url}/api/v1/task/{answer.json()}"
     return str(answer.json())
+
+
+def calls_of(receiver: Receiver, task: str) -> list[Json]:
+    """What its callback was sent."""
+    told = [request.json() for request in receiver.requests]
+    return [each for each in told if each["task_id"] == task]
 
 
 def show(framework: Framework, task: str) -> Json:
@@ -98,8 +105,8 @@ def test_a_task_ends_as_an_image(
     assert found["digest"] == pull(cluster, name, "1").digest
     assert f"Pushed {cluster.registry.address}/{name}:1@{found['digest']}" in log
     assert cluster.registry.password not in log + str(found)
-    until(lambda: bool(receiver.requests), "nobody was called back")
-    assert receiver.requests[0].json() == {
+    until(lambda: bool(calls_of(receiver, task)), "nobody was called back")
+    assert calls_of(receiver, task)[0] == {
         "time": found["status"][-1]["time"],
         "status": "TASK_FINISHED",
         "task_id": task,
@@ -121,7 +128,7 @@ def test_a_task_is_killed_and_then_deleted(
     assert eremetic.call("GET", f"/api/v1/task/{task}").status_code == 404
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def busybox(eremetic: Framework, cluster: Cluster) -> str:
     """An image that only a project has the login for."""
     registry = cluster.registry
@@ -186,8 +193,8 @@ def test_a_program_of_any_image(
     assert build["source"]["task"]["env"] == {"WHOM": "two words", "TOKEN": "***"}
     assert "canary-of-task" not in str(found) + str(build) + "".join(log)
     assert "canary-of-task" not in eremetic.log_file.read_text()
-    until(lambda: bool(receiver.requests), "nobody was called back")
-    assert receiver.requests[0].json()["status"] == "TASK_FAILED"
+    until(lambda: bool(calls_of(receiver, task)), "nobody was called back")
+    assert calls_of(receiver, task)[0]["status"] == "TASK_FAILED"
     good = ended(eremetic, run(eremetic, busybox, args=["/bin/sh", "-c", "echo by args"]))
     assert good["status"][-1]["status"] == "TASK_FINISHED"
     assert "by args" in said(eremetic, str(good["id"]))
