@@ -108,7 +108,7 @@ def sharing(
     running.end(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("engine", ["nested", "rootless"])
+@pytest.mark.parametrize("engine", ["nested", pytest.param("rootless", marks=pytest.mark.slow)])
 def test_a_build_without_caches_finds_none_and_leaves_none(
     golden: Golden, sharing: Framework, caches: Path, engine: str
 ) -> None:

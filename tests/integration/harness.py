@@ -8,6 +8,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -92,6 +93,8 @@ class Framework:
 
     def spawn(self) -> None:
         """Start it; returns at once."""
+        # Another one that answers there would be taken for this one.
+        assert not self.is_taken(), f"port {self.port} is somebody else's"
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
@@ -101,6 +104,11 @@ class Framework:
                 stderr=log,
                 start_new_session=True,
             )
+
+    def is_taken(self) -> bool:
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            return probe.connect_ex((self.cluster.address, self.port)) == 0
 
     def wait_ready(self) -> None:
         until(self.is_ready, lambda: f"the framework is not ready: {self.tail()}")

@@ -165,7 +165,7 @@ def shell(
         "BUILDER_MARATHON_LOGIN": f"ops:{OPS}",
         "BUILDER_MARATHON_APPS": "/shop",
     }
-    running = Framework(cluster, tmp_path_factory.mktemp("docs"), PORT + 13, settings)
+    running = Framework(cluster, tmp_path_factory.mktemp("docs"), PORT + 6, settings)
     running.start()
     assert running.call("PUT", "/api/v1/projects/shop", json={}).status_code == 201
     home = tmp_path_factory.mktemp("home")

@@ -44,7 +44,9 @@ def finished_once(framework: Framework, cluster: Cluster, build_id: str, name: s
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
 )
-@pytest.mark.parametrize("back", ["while it is built", "when it is built"])
+@pytest.mark.parametrize(
+    "back", [pytest.param("while it is built", marks=pytest.mark.slow), "when it is built"]
+)
 def test_a_build_goes_on_while_the_framework_is_away(
     framework: Framework, cluster: Cluster, name: str, number: signal.Signals, back: str
 ) -> None:
