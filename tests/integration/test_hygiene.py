@@ -26,7 +26,7 @@ BOUND = 60.0
 CACHE_KEEP_MB = 40
 
 
-@pytest.fixture(scope="module", params=["nested", "socket"])
+@pytest.fixture(scope="module", params=["nested", pytest.param("socket", marks=pytest.mark.slow)])
 def lean(
     request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Framework]:
