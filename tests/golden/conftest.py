@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from devcluster import Cluster
-from tests.integration.conftest import _leaves_no_build_behind, name
+from tests.integration.conftest import _leaves_no_build_behind, _samples_are_left_alone, name
 from tests.integration.harness import Framework, Image, Json, pull
 
 __all__ = [
     "Golden",
     "_leaves_no_build_behind",
     "_leaves_no_executor_behind",
+    "_samples_are_left_alone",
     "framework",
     "golden",
     "name",

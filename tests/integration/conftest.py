@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from devcluster import Cluster
+from devcluster.samples import PUBLIC, sample_files
 from tests.integration.harness import TERMINAL, Framework, until
 
 PORT = 8180
@@ -21,6 +22,16 @@ def framework(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield running
     if running.process is not None:
         running.end(signal.SIGTERM)
+
+
+@pytest.fixture(autouse=True)
+def _samples_are_left_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The tests of other files build them, in whatever order."""
+    yield
+    if "cluster" in request.fixturenames:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        expected = sample_files(cluster.base_image)["Dockerfile"]
+        assert cluster.git.read(PUBLIC, "Dockerfile") == expected, "make a repository of your own"
 
 
 @pytest.fixture(autouse=True)

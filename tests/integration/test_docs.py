@@ -24,6 +24,7 @@ import pytest
 
 from devcluster import Cluster
 from devcluster.config import REPOSITORY
+from devcluster.samples import PUBLIC
 from tests.integration.conftest import PORT
 from tests.integration.harness import PASSWORD, USER, Framework
 from tests.unit.marathon import Marathon, serving
@@ -112,7 +113,7 @@ class Shell:
         names = {
             "https://git.example.org/shop/web.git": cluster.git.clone_url("web", pause=0.1),
             "https://git.example.org/shop/": f"{cluster.git.url}/slow/0.1/",
-            "https://git.example.org/app.git": cluster.git.clone_url("app"),
+            "https://git.example.org/app.git": cluster.git.clone_url(PUBLIC),
             "registry.example.org": cluster.registry.address,
             "172.17.0.1:5000": cluster.registry.address,
             "/backup/": f"{self.home}/backup/",
@@ -170,8 +171,7 @@ def shell(
     assert running.call("PUT", "/api/v1/projects/shop", json={}).status_code == 201
     home = tmp_path_factory.mktemp("home")
     dockerfile = f"FROM {cluster.base_image}\nRUN echo hi\n"
-    for name in ("app", "web"):
-        cluster.git.create_repository(name, {"Dockerfile": dockerfile})
+    cluster.git.create_repository("web", {"Dockerfile": dockerfile})
     (home / "Dockerfile").write_text(dockerfile)
     with tarfile.open(home / "context.tar.gz", "w:gz") as archive:
         member = tarfile.TarInfo("Dockerfile")
