@@ -33,6 +33,13 @@ class OffersReceived:
 
 
 @dataclass(frozen=True)
+class OfferRescinded:
+    """An offer is void; it may have been answered already."""
+
+    offer_id: str
+
+
+@dataclass(frozen=True)
 class StatusUpdate:
     """A task's status. Only one with `uuid` is acknowledged, and only after it was stored.
 
@@ -67,7 +74,13 @@ class ExecutorLost:
 
 
 ClusterInput = (
-    Subscribed | Disconnected | OffersReceived | StatusUpdate | ExecutorMessage | ExecutorLost
+    Subscribed
+    | Disconnected
+    | OffersReceived
+    | OfferRescinded
+    | StatusUpdate
+    | ExecutorMessage
+    | ExecutorLost
 )
 
 

@@ -27,10 +27,10 @@ from builder_framework.mesos.translate import framework_info
 from builder_framework.redact import Secret
 from builder_framework.service.builds import BuildService, Parts
 from builder_framework.service.deployments import Deployer, Told
-from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.limits import RunningLimits
 from builder_framework.service.logs import Logs
 from builder_framework.service.measures import Figures
+from builder_framework.service.policy import LoopPolicy
 from builder_framework.service.post import Poster
 from builder_framework.service.receivers import Receivers
 from builder_framework.service.retention import Retention, Sweep

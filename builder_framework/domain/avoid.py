@@ -67,12 +67,6 @@ def avoided(record: Record, now: float, policy: AvoidPolicy) -> frozenset[str]:
     )
 
 
-def avoided_by(
-    build: Build, everybody: frozenset[str], now: float, policy: AvoidPolicy
-) -> frozenset[str]:
-    """Agents that `build` keeps away from: those of `everybody`, and where it failed itself."""
-    waiting_since = max(build.created_at, build.state_since, build.not_before)
-    if now - waiting_since > policy.patience:
-        return frozenset()
-    own = {a.placement.agent_id for a in build.attempts if a.reason in BLAMES_AGENT}
-    return everybody | own
+def failed_on(build: Build) -> frozenset[str]:
+    """Agents that a build keeps away from because its own attempts failed there."""
+    return frozenset(a.placement.agent_id for a in build.attempts if a.reason in BLAMES_AGENT)

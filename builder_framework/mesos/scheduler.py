@@ -11,6 +11,7 @@ from builder_framework.cluster import (
     ClusterInput,
     Disconnected,
     ExecutorLost,
+    OfferRescinded,
     OffersReceived,
     Subscribed,
 )
@@ -60,8 +61,9 @@ class BuildScheduler:
         self._post(OffersReceived(tuple(offers)))
 
     def offerRescinded(self, _driver: Any, offer_id: Any) -> None:  # noqa: N802
-        """An offer is void; offers are answered at once, so there is none left to drop."""
+        """An offer is void: its agent is gone, or it was held for too long."""
         self._offers.pop([offer_id.value])
+        self._post(OfferRescinded(offer_id.value))
 
     def statusUpdate(self, _driver: Any, message: Any) -> None:  # noqa: N802
         """News of a task; acknowledged by the service once stored."""

@@ -50,7 +50,7 @@ class Acceptance:
                 batch.use_key(owner, same.id, key)
             return
         group = supersede.group_of(request)
-        others = supersede.superseded(request, owner, group, batch.unfinished())
+        others = supersede.superseded(request, owner, group, batch.group(group))
         build = batch.step(item.event.build_id, replace(item.event, supersedes=others))
         self._end_superseded(build, batch)
         failpoints.reach("T2.before")
@@ -100,5 +100,5 @@ class Acceptance:
     def _adopt(self, build: Build, batch: Batch) -> None:
         failpoints.reach("T3.before")
         if build.id not in batch.builds and build.id not in self._active:
-            self._active.put(build)
+            self._active.put(build, batch.now)
         failpoints.reach("T3.after")

@@ -4,11 +4,12 @@ them. Kept by the loop; nothing is decided by it.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from builder_framework.domain import avoid, offers
+from builder_framework.domain import avoid
+from builder_framework.domain.agent_table import AgentTable
 from builder_framework.domain.model import Build
 from builder_framework.domain.states import ON_AGENT
 from builder_framework.ports import AgentFailure, AgentView, BuildRefusal, ExecutorView, LastOffer
@@ -22,52 +23,26 @@ FAILURES = 5
 
 @dataclass
 class _Agent:
-    """`failures`: the newest last."""
+    """One on which attempts failed; the newest failure is the last."""
 
     id: str
     hostname: str
     url: str
-    offer: LastOffer | None = None
     failures: deque[AgentFailure] = field(default_factory=lambda: deque(maxlen=FAILURES))
 
 
 class Agents:
-    """Everything that was heard of agents since this process leads."""
+    """What is told of agents, besides what the table of them holds."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: AgentTable) -> None:
+        self._table = table
         self._known: dict[str, _Agent] = {}
+        self._used: set[int] = set()
 
-    def offered(self, received: Iterable[offers.Offer], now: float) -> None:
-        """Offers came in. An agent that registered anew has another id under the same URL."""
-        for agent in offers.merge(list(received)):
-            first = agent.first
-            for old in [x.id for x in self._known.values() if x.url == first.agent_url]:
-                if old != first.agent_id:
-                    del self._known[old]
-            known = self._agent(first.agent_id, first.hostname, first.agent_url)
-            window = first.unavailability
-            known.offer = LastOffer(
-                now, agent.resources, dict(first.attributes), window.start if window else None
-            )
-        for stale in [x.id for x in self._known.values() if _heard(x) < now - REMEMBERED_SECONDS]:
-            del self._known[stale]
-
-    def answered(self, result: offers.MatchResult) -> None:
-        """What became of the offers of this turn."""
-        used = {found.agent.first.agent_id for found in result.matches}
-        why: dict[str, Counter[str]] = {}
-        for refused in result.refusals.values():
-            for agent_id, reason in refused.items():
-                why.setdefault(agent_id, Counter())[reason] += 1
-        for agent_id in used | {agent.first.agent_id for agent in result.unused}:
-            known = self._known.get(agent_id)
-            if known is not None and known.offer is not None:
-                refusals = sorted(why.get(agent_id, Counter()).items())
-                known.offer = replace(
-                    known.offer,
-                    used=agent_id in used,
-                    refusals=tuple(BuildRefusal(reason, number) for reason, number in refusals),
-                )
+    def answered(self, used: Iterable[int], unused: Iterable[int]) -> None:
+        """What became of the offers of these rows."""
+        self._used.difference_update(unused)
+        self._used.update(used)
 
     def failed(self, build: Build, now: float) -> None:
         """The newest attempt of a build has failed; whether that speaks against its agent."""
@@ -80,9 +55,7 @@ class Agents:
 
     def succeeded(self, agent_id: str) -> None:
         """A build did well there."""
-        known = self._known.get(agent_id)
-        if known is not None:
-            known.failures.clear()
+        self._known.pop(agent_id, None)
 
     def views(
         self,
@@ -90,12 +63,20 @@ class Agents:
         executors: Mapping[str, Sequence[ExecutorView]],
         warm: Mapping[str, int],
         avoided_until: Mapping[str, float],
+        refusals: Mapping[int, Mapping[str, int]],
     ) -> tuple[AgentView, ...]:
-        """By hostname. `executors` and `avoided_until` by agent id, `warm` by URL."""
+        """By hostname. `executors` and `avoided_until` by agent id, `warm` by URL, `refusals` by
+        row.
+        """
         found = {view.id: view for view in on_agents(running)}
         for each in list(self._known.values()):
             seen = found.get(each.id) or AgentView(each.id, each.hostname, each.url)
-            found[each.id] = replace(seen, offer=each.offer, failures=tuple(each.failures))
+            found[each.id] = replace(seen, failures=tuple(each.failures))
+        with self._table.lock:
+            for agent_id, row in self._table.agents():
+                first = self._table.agent(row).first
+                seen = found.get(agent_id) or AgentView(agent_id, first.hostname, first.agent_url)
+                found[agent_id] = replace(seen, offer=self._last(row, refusals.get(row, {})))
         complete = (
             replace(
                 each,
@@ -106,6 +87,23 @@ class Agents:
             for each in found.values()
         )
         return tuple(sorted(complete, key=lambda each: (each.hostname, each.id)))
+
+    def _last(self, row: int, refused: Mapping[str, int]) -> LastOffer:
+        agent, used = self._table.agent(row), row in self._used
+        window = agent.first.unavailability
+        return LastOffer(
+            float(self._table.columns.heard_at[row]),
+            agent.resources,
+            dict(agent.first.attributes),
+            window.start if window else None,
+            used,
+            tuple(BuildRefusal(reason, number) for reason, number in sorted(refused.items())),
+        )
+
+    def forget(self, before: float) -> None:
+        """Drop what was last heard of before that."""
+        for stale in [x.id for x in self._known.values() if x.failures[-1].at < before]:
+            del self._known[stale]
 
     def _agent(self, agent_id: str, hostname: str, url: str) -> _Agent:
         return self._known.setdefault(agent_id, _Agent(agent_id, hostname, url))
@@ -123,8 +121,3 @@ def on_agents(builds: Iterable[Build]) -> tuple[AgentView, ...]:
         place = next(build.current.placement for build in there if build.current is not None)
         found.append(AgentView(agent_id, place.hostname, place.agent_url, tuple(there)))
     return tuple(sorted(found, key=lambda each: (each.hostname, each.id)))
-
-
-def _heard(agent: _Agent) -> float:
-    last = agent.failures[-1].at if agent.failures else 0.0
-    return max(last, agent.offer.at if agent.offer else 0.0)

@@ -31,7 +31,7 @@ class Attendance:
         if batch.now - self._looked_at < EVERY:
             return
         self._looked_at = batch.now
-        attended = [each for each in batch.unfinished() if each.request.attended is not None]
+        attended = list(batch.attended())
         seen = {
             build.id: self._seen.get(build.id, max(self._began, build.created_at))
             for build in attended

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,9 +12,8 @@ from builder_framework.domain import events as ev
 from builder_framework.domain.effects import AnswerLease, Effect
 from builder_framework.domain.model import Build, BuildRequest
 from builder_framework.domain.notices import Announce, no_notices
-from builder_framework.domain.states import ON_AGENT, State
 from builder_framework.ports import Idempotency
-from builder_framework.service.hot import HotBuilds, queue_key
+from builder_framework.service.hot import HotBuilds
 from builder_framework.service.inputs import Reply
 from builder_framework.store.base import Change, KnownKey, Store
 
@@ -57,24 +55,19 @@ class Batch:
             self.builds[build_id] = result.build
         return result.build
 
-    def queue(self) -> Iterator[Build]:
-        """Builds to place now, in order, as this turn sees them."""
-        changed = [build for build in self.builds.values() if build.state is State.QUEUED]
-        same = (build for build in self.active.queue() if build.id not in self.builds)
-        merged = heapq.merge(sorted(changed, key=queue_key), same, key=queue_key)
-        return (build for build in merged if build.not_before <= self.now)
-
-    def on_agent(self) -> Iterator[Build]:
-        """Builds whose newest attempt may have a task, as this turn sees them."""
-        for build_id, build in self.active.on_agent().items():
-            if build_id not in self.builds:
-                yield build
-        yield from (build for build in self.builds.values() if build.state in ON_AGENT)
-
-    def unfinished(self) -> Iterator[Build]:
-        """Builds that are not over, as this turn sees them."""
-        yield from (build for build_id, build in self.active.items() if build_id not in self.builds)
+    def group(self, name: str | None) -> Iterator[Build]:
+        """Unfinished builds of a group (`domain.supersede`), as this turn sees them."""
+        yield from (build for build in self.active.group(name) if build.id not in self.builds)
         yield from (build for build in self.builds.values() if not build.terminal)
+
+    def attended(self) -> Iterator[Build]:
+        """Unfinished builds that somebody has to follow, as this turn sees them."""
+        yield from (each for each in self.active.attended() if each.id not in self.builds)
+        yield from (
+            build
+            for build in self.builds.values()
+            if build.request.attended is not None and not build.terminal
+        )
 
     def same(self, request: BuildRequest, owner: str) -> Build | None:
         """See `Store.same`; builds that this turn makes are the newest."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
-from builder_framework.domain.model import Build, Resources
-from builder_framework.domain.offers import QueuedBuild, RefusalReason
+from builder_framework.domain import refusals
+from builder_framework.domain.agent_table import AgentTable
+from builder_framework.domain.model import Build
+from builder_framework.domain.offers import RefusalReason
 from builder_framework.domain.scheduling import Scheduling
+from builder_framework.domain.waiting import Waiting as Queue
 from builder_framework.ports import Refusal, Waiting
 
 _STARTS = Scheduling()
@@ -21,90 +23,47 @@ _SENTENCES = {
     RefusalReason.DISK.value: "have too little disk free",
     RefusalReason.SLOTS.value: "have no build slot free",
     RefusalReason.COLDER.value: "lack the cache of another one, which is waited for",
+    RefusalReason.HELD.value: "are kept for builds that need much and waited long",
     RefusalReason.PROJECT.value: "must not take more builds of the project, which is at its limit",
     RefusalReason.AVOIDED.value: "are avoided for now, because attempts failed there",
 }
 
 
-def to_match(
-    build: Build,
-    overhead: Resources,
-    avoid: frozenset[str] = frozenset(),
-    warm: str | None = None,
-    patience: float = 0.0,
-    kind: str | None = None,
-) -> QueuedBuild:
-    """What matching needs of a build; a new executor takes `overhead` on top, and one of this
-    `kind` takes it in.
-
-    `warm`: URL of the agent with its cache; `patience`: seconds that it waits for that one.
-    """
-    request = build.request
-    return QueuedBuild(
-        build.id,
-        request.resources,
-        request.timeout,
-        request.constraints,
-        avoid,
-        warm,
-        max(build.state_since, build.not_before) + patience,
-        overhead,
-        kind,
-        request.project,
-    )
-
-
-@dataclass
-class _Seen:
-    """What a build has heard from offers: agent id -> why not."""
-
-    refusals: dict[str, str]
-    at: float
-
-
 class WaitingBoard:
-    """Remembers for each waiting build what each agent lacked when it was last offered."""
+    """Tells for each waiting build what each agent lacked when it was last offered."""
 
-    def __init__(self) -> None:
-        self._seen: dict[str, _Seen] = {}
-
-    def refused(self, refusals: Mapping[str, Mapping[str, str]], now: float) -> None:
-        """Take in the refusals of one round of matching."""
-        for build_id, by_agent in refusals.items():
-            seen = self._seen.setdefault(build_id, _Seen({}, now))
-            seen.refusals.update(by_agent)
-            seen.at = now
-
-    def forget(self, build_id: str) -> None:
-        """The build waits no more."""
-        self._seen.pop(build_id, None)
-
-    def clear(self) -> None:
-        """What agents offered under an old subscription says nothing now."""
-        self._seen.clear()
+    def __init__(
+        self, table: AgentTable, queue: Queue, outlook: Callable[[float], refusals.Outlook]
+    ) -> None:
+        self._table = table
+        self._queue = queue
+        self._outlook = outlook
 
     def waiting(
         self,
         build: Build,
-        position: int,
         *,
         subscribed: bool,
         now: float,
         scheduling: Scheduling = _STARTS,
     ) -> Waiting:
         """Why `build` waits, for programs and for people."""
-        seen = self._seen.get(build.id)
-        counts = Counter(seen.refusals.values()) if seen else Counter[str]()
+        known = self._queue.get(build.id)
+        counts = Counter[str]()
+        last, seen = None, 0
+        if known is not None:
+            seen, last = refusals.offered(self._table, known.waiting_since)
+            counts = refusals.of_build(self._table, known, self._outlook(now))
         return Waiting(
-            position=position,
+            position=self._queue.position(build.id) or 1,
             message=(
                 _sentence(build, counts, subscribed=subscribed, now=now)
                 if scheduling.starts
                 else scheduling.sentence()
             ),
             refusals=tuple(Refusal(reason, n) for reason, n in sorted(counts.items())),
-            agents_seen=counts.total() if seen else 0,
-            last_offer_at=seen.at if seen else None,
+            agents_seen=seen,
+            last_offer_at=last,
         )
 
 

@@ -28,12 +28,11 @@ from builder_framework.ports import (
 from builder_framework.service.collect import LogCollector, ResultFetcher
 from builder_framework.service.core import Hooks, Loop
 from builder_framework.service.deployments import deployment_of
-from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.dispatch import Dispatcher
-from builder_framework.service.hot import queue_page
 from builder_framework.service.inbox import InboxReader
 from builder_framework.service.inputs import Attended, Cancel, Happened, Reply, Submit
 from builder_framework.service.logs import Bell, Logs
+from builder_framework.service.policy import LoopPolicy
 from builder_framework.store.base import Store
 
 log = logging.getLogger(__name__)
@@ -169,7 +168,10 @@ class BuildService:
         return Page(tuple(map(self._view, builds)), cursor)
 
     def queue(self, limit: int, visible: tuple[str, ...] | None = None) -> QueuePage:
-        return queue_page(self._loop.active.queue(), limit, visible, self._view)
+        active = self._loop.active
+        ids, total = active.waiting.first(limit, visible)
+        builds = (active.get(build_id) for build_id in ids)
+        return QueuePage(tuple(self._view(build) for build in builds if build), total)
 
     def agents(self) -> AgentsView:
         message = None if self._loop.subscribed else "not connected to a Mesos master"
@@ -236,10 +238,8 @@ class BuildService:
     def _view(self, build: Build) -> BuildView:
         waiting = None
         if build.state is State.QUEUED:
-            position = self._loop.active.positions().get(build.id, 1)
             waiting = self._loop.board.waiting(
                 build,
-                position,
                 subscribed=self._loop.subscribed,
                 now=self._clock(),
                 scheduling=self._policy.scheduling(),

@@ -23,7 +23,6 @@ from builder_framework.domain import events as ev
 from builder_framework.domain import machine
 from builder_framework.domain.model import Build, parse_task_id
 from builder_framework.domain.notices import Announce, no_notices
-from builder_framework.domain.states import State
 from builder_framework.errors import (
     BuilderError,
     InvalidValueError,
@@ -41,11 +40,9 @@ from builder_framework.protocol import decode_lease_request
 from builder_framework.service.acceptance import Acceptance
 from builder_framework.service.attendance import Attendance
 from builder_framework.service.batch import Batch
-from builder_framework.service.board import WaitingBoard
-from builder_framework.service.desk import LoopPolicy, OfferDesk
+from builder_framework.service.desk import OfferDesk
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.effects import Effects
-from builder_framework.service.hot import HotBuilds
 from builder_framework.service.inputs import (
     Accepted,
     Attended,
@@ -57,6 +54,7 @@ from builder_framework.service.inputs import (
     Submit,
 )
 from builder_framework.service.outage import OutageLog
+from builder_framework.service.policy import LoopPolicy
 from builder_framework.service.story import tell
 from builder_framework.store.base import Store
 
@@ -101,12 +99,10 @@ class Loop:
         self._thread = threading.Thread(target=self._run, name="loop", daemon=True)
         self._outage = OutageLog("changes of builds")
         self._reconciliation = Reconciliation()
-        self.board = WaitingBoard()
-        self._desk = OfferDesk(
-            cluster, dispatcher, policy, self.board, self.post, hooks.instruments
-        )
+        self._desk = OfferDesk(cluster, dispatcher, policy, self.post, hooks.instruments)
         self._effects = Effects(cluster, dispatcher, hooks.follow_log)
-        self.active = HotBuilds(policy.machine)
+        self.active = self._desk.active
+        self.board = self._desk.board
         self._attendance = Attendance(clock())
         self._acceptance = Acceptance(
             self.active, self._attendance, policy.dedupe_window, self._desk.wish
@@ -118,10 +114,10 @@ class Loop:
 
     def start(self, unfinished: list[Build], ended: Iterable[Build] = ()) -> None:
         """Take over the builds that are not over and begin. `ended`: the newest last."""
-        for build in unfinished:
-            self.active.put(build)
         known = list(ended)
         self._desk.warmth.recall(known)
+        for build in unfinished:
+            self.active.put(build, self._clock())
         self._desk.executors.recall([*known, *unfinished], self._clock())
         self._thread.start()
 
@@ -167,7 +163,7 @@ class Loop:
 
     def _take(self) -> list[Input | None]:
         try:
-            items = [self._inbox.get(timeout=_TICK)]
+            items = [self._inbox.get(timeout=0.0 if self._desk.busy else _TICK)]
         except queue.Empty:
             return []
         while len(items) < _MAX_BATCH and not self._inbox.empty():
@@ -181,32 +177,47 @@ class Loop:
             self._hooks.instruments.turns.observe(time.monotonic() - began)
 
     def _turn(self, items: list[Input]) -> None:
-        batch = Batch(
-            self.active,
-            self._store,
-            self._clock(),
-            self._policy.machine,
-            self._hooks.announce,
-        )
+        """Take in what came, then place what waits then on what is offered: two transactions, so
+        that a decision looks at what is true already.
+        """
+        batch = self._batch()
         for item in items:
             self._handle(item, batch)
         self._fire_timers(batch)
         self._attendance.end_forsaken(batch)
-        self._desk.place(batch, self.framework_id)
+        if self._store_and_commit(batch, items):
+            self._desk.look_after(batch.now)
+            if self._desk.busy:
+                placements = self._batch()
+                self._desk.place(placements, self.framework_id)
+                self._store_and_commit(placements, [])
+        if self.subscribed:
+            self._desk.steer(batch.now)
+            for tasks in self._reconciliation.due(batch.now):
+                failpoints.reach("T19.before", when=bool(tasks))
+                self._dispatcher.call(partial(self._cluster.reconcile, tasks))
+
+    def _batch(self) -> Batch:
+        announce = self._hooks.announce
+        return Batch(self.active, self._store, self._clock(), self._policy.machine, announce)
+
+    def _store_and_commit(self, batch: Batch, items: list[Input]) -> bool:
+        """Whether it is true now."""
         try:
             batch.store()
         except StoreUnavailableError as error:
             self._outage.met(error)
             self._give_up(batch, items, error)
-            return
+            return False
         except (StaleWriteError, LeadershipLostError) as error:
             # Somebody else writes to our builds: there must be only one of us.
             self._give_up(batch, items, error)
             self._hooks.fatal(str(error))
-            return
+            return False
         if batch.changes_anything:
             self._outage.over()
         self._commit(batch)
+        return True
 
     def _handle(self, item: Input, batch: Batch) -> None:
         """One faulty input must not take the others with it."""
@@ -249,6 +260,8 @@ class Loop:
                 self._on_message(item, batch)
             case cl.OffersReceived():
                 self._desk.receive(item.offers, batch.now)
+            case cl.OfferRescinded():
+                self._desk.rescinded(item.offer_id)
             case cl.ExecutorLost():
                 self._desk.executors.lost(item.executor_id)
             case cl.Subscribed():
@@ -286,9 +299,7 @@ class Loop:
         """It is stored: now it is true, and may be told and acted upon."""
         for build_id, build in batch.builds.items():
             failpoints.reach("T3.before", when=batch.previous[build_id] is None)
-            self.active.put(build)
-            if build.state is not State.QUEUED:
-                self.board.forget(build_id)
+            self.active.put(build, batch.now)
             tell(batch.previous[build_id], build)
             failpoints.reach("T3.after", when=batch.previous[build_id] is None)
         for reply, build in batch.replies:
@@ -307,11 +318,6 @@ class Loop:
             self.active.wind(build_id)
         for build_id in batch.builds:
             self._hooks.changed(build_id)
-        if self.subscribed:
-            self._desk.steer(batch)
-            for tasks in self._reconciliation.due(batch.now):
-                failpoints.reach("T19.before", when=bool(tasks))
-                self._dispatcher.call(partial(self._cluster.reconcile, tasks))
 
     # -- inputs --------------------------------------------------------------------------------
 
@@ -381,7 +387,7 @@ class Loop:
         """Ask for the tasks; and were the offers not used, they would stay out for ever."""
         tasks = [(x.attempt.task_id, x.attempt.placement.agent_id) for x in item.launches]
         self._reconciliation.ask(tasks, batch.now)
-        self._desk.decline(item.agent)
+        self._desk.decline([item.agent])
 
     def _fire_timers(self, batch: Batch) -> None:
         for build_id in self.active.due(batch.now):

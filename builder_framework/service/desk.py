@@ -2,71 +2,41 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from builder_framework import cluster as cl
 from builder_framework import failpoints
-from builder_framework.domain import avoid, machine, offers
+from builder_framework.domain import avoid, offers, placing, refusals
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Attempt, Build, Placement, Resources
-from builder_framework.domain.scheduling import Scheduling
+from builder_framework.domain.agent_table import AgentTable
+from builder_framework.domain.holding import Holds
+from builder_framework.domain.model import Attempt, Build, Placement
 from builder_framework.domain.states import State
+from builder_framework.domain.waiting import QueuedBuild
 from builder_framework.instruments import Instruments
 from builder_framework.ports import AgentView
-from builder_framework.service.agents import Agents
+from builder_framework.service import leftovers
+from builder_framework.service.agents import REMEMBERED_SECONDS, Agents
 from builder_framework.service.batch import Batch
-from builder_framework.service.board import WaitingBoard, to_match
+from builder_framework.service.board import WaitingBoard
 from builder_framework.service.dispatch import Dispatcher
 from builder_framework.service.executors import Ending, Executors, Home
+from builder_framework.service.hot import HotBuilds, described
 from builder_framework.service.inputs import Happened, Input, LaunchUnsure
+from builder_framework.service.leftovers import Leftovers
+from builder_framework.service.policy import LoopPolicy
 from builder_framework.service.warmth import Warmth
 
-# Offers come again as soon as REVIVE is sent; until then nobody needs them.
-_REFUSE_IDLE = 3600.0
-# An agent whose free resources grew is offered at once whatever the filter says; this is only
-# for what did not change.
-_REFUSE_UNFIT = 30.0
-# Builds keep away from an agent for less than that (`domain.avoid`).
-_REFUSE_AVOIDED = 10.0
-_REFUSE_SHORT = 1.0
 # Calls are not repeated when they fail, but a REVIVE that got lost would stop everything.
 _REVIVE_AGAIN = 60.0
 
-_RESOURCES = frozenset(
-    {
-        offers.RefusalReason.CPUS.value,
-        offers.RefusalReason.MEM.value,
-        offers.RefusalReason.DISK.value,
-    }
-)
+_LOOK_AFTER = 1.0
 
-_OURS = frozenset({offers.RefusalReason.SLOTS.value, offers.RefusalReason.PROJECT.value})
-
-
-@dataclass(frozen=True)
-class LoopPolicy:
-    """`executor_resources`: what the executor itself takes on top of a build's resources.
-
-    `cache_patience`: seconds that a build waits for the agent with its cache. `executor_idle`:
-    seconds that an executor waits for another build. `kind`: builds of the same one may share an
-    executor; None: the build has its own. `dedupe_window`: seconds for which a finished build does
-    for others who ask for the same. `running_limits`: how many builds of a project may run at once.
-    `scheduling`: whether builds are started.
-    """
-
-    machine: machine.MachinePolicy = field(default_factory=machine.MachinePolicy)
-    executor_resources: Resources = field(default_factory=lambda: Resources(0.1, 128.0, 0.0))
-    slots_per_agent: int = 8
-    avoid: avoid.AvoidPolicy = field(default_factory=avoid.AvoidPolicy)
-    cache_patience: float = 5.0
-    executor_idle: float = 0.0
-    dedupe_window: float = 86400.0
-    kind: Callable[[Build], str | None] = lambda _: None
-    running_limits: Callable[[], Mapping[str, int]] = dict
-    scheduling: Callable[[], Scheduling] = Scheduling
+_MOST = 500
+"""Placements of one turn: what comes in must not wait for a thousand rows to be written."""
 
 
 @dataclass(frozen=True)
@@ -79,61 +49,89 @@ class _Plan:
 
 
 class OfferDesk:
-    """Belongs to the loop and is used by its thread only."""
+    """Belongs to the loop and is used by its thread only, but for `agents` and `outlook`."""
 
     def __init__(
         self,
         cluster: cl.Cluster,
         dispatcher: Dispatcher,
         policy: LoopPolicy,
-        board: WaitingBoard,
         post: Callable[[Input], None],
         instruments: Instruments,
     ) -> None:
         self._cluster = cluster
         self._dispatcher = dispatcher
         self._policy = policy
-        self._board = board
         self._post = post
         self._instruments = instruments
-        self._offers: dict[str, offers.Offer] = {}
-        self._matches: Sequence[offers.Match] = ()
+        self.active = HotBuilds(policy.machine, self._describe)
+        self.warmth = Warmth()
+        self.executors = Executors(policy.executor_idle)
+        self.table = AgentTable()
+        self.board = WaitingBoard(self.table, self.active.waiting, self.outlook)
+        self._agents = Agents(self.table)
+        self._holds = Holds()
+        self._matches: Sequence[placing.Match] = ()
+        self._planned: dict[str, _Plan] = {}
+        self._new_homes: dict[Home, str] = {}
+        self._placed = 0
+        self._unanswered = False
+        self._more = False
         self._taking_part = False
         self._wished = False
         self._heard_at = 0.0
         self._failed_on: avoid.Record = {}
         self._short_of_room = False
-        self._planned: dict[str, _Plan] = {}
-        self.warmth = Warmth()
-        self.executors = Executors(policy.executor_idle)
-        self._agents = Agents()
+        self._limited: frozenset[str] = frozenset()
+        self._looked_after = 0.0
+        self._leftovers = Leftovers(self.table, self.active.waiting, policy, self.outlook)
 
-    def receive(self, received: Sequence[offers.Offer], now: float) -> None:
-        """Offers came in; the turn at hand answers them."""
-        self._instruments.offers_seen.inc(len(received))
-        self._offers.update({offer.id: offer for offer in received})
-        self._heard_at = now
-        self._agents.offered(received, now)
+    # -- for any thread ------------------------------------------------------------------------
 
     def agents(self, running: Iterable[Build], now: float) -> tuple[AgentView, ...]:
-        """What is known of agents; for any thread. `running`: builds that have a task."""
+        """What is known of agents. `running`: builds that have a task."""
         policy, record = self._policy.avoid, self._failed_on
         until = {each: avoid.avoided_until(record, each, now, policy) for each in record}
+        needs = self.active.waiting.needs()
         return self._agents.views(
             running,
             self.executors.views(now),
             self.warmth.by_place(),
             {each: at for each, at in until.items() if at is not None},
+            refusals.by_agent(self.table, needs, self.outlook(now)),
         )
+
+    def outlook(self, now: float) -> refusals.Outlook:
+        """What speaks against agents beside what they have to give."""
+        return refusals.Outlook(
+            now,
+            self.executors.homes(now),
+            avoid.avoided(self._failed_on, now, self._policy.avoid),
+            self._holds.agents(),
+            self._limited,
+        )
+
+    # -- what comes in -------------------------------------------------------------------------
+
+    def receive(self, received: Sequence[offers.Offer], now: float) -> None:
+        """Offers came in; the turn at hand answers them."""
+        self._instruments.offers_seen.inc(len(received))
+        self.table.offer(received, now)
+        self._heard_at = now
+        self._unanswered = True
+
+    def rescinded(self, offer_id: str) -> None:
+        """An offer is void, if it is not answered yet."""
+        self.table.rescind(offer_id)
 
     def renew(self) -> None:
         """A subscription began or ended: all offers are void, what agents lacked says nothing.
 
         Whatever the master remembers of our wishes is said again.
         """
-        self._count_declined(len(self._offers), "void")
-        self._offers.clear()
-        self._board.clear()
+        self._count_declined(self.table.void(), "void")
+        self._holds.clear()
+        self._unanswered = self._more = False
         self._taking_part = True
         self._wished = True
 
@@ -141,98 +139,112 @@ class OfferDesk:
         """A new build wants all offers, the refused ones too."""
         self._wished = True
 
+    # -- placing -------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether offers are to be answered now."""
+        return self._unanswered or self._more
+
+    def look_after(self, now: float) -> None:
+        """Let go of what is kept for nobody, and of agents that were not heard of for long."""
+        if now - self._looked_after >= _LOOK_AFTER:
+            self._looked_after = now
+            self._end_executors(self.executors.surplus(now))
+            self.table.forget(now - REMEMBERED_SECONDS)
+            self._agents.forget(now - REMEMBERED_SECONDS)
+            self._unanswered |= self._holds.expire(self.active.waiting, now)
+
     def place(self, batch: Batch, framework_id: str | None) -> None:
-        """Match what waits with what is offered; the rest is given back at once."""
+        """Match what waits with what is offered; what is not needed is given back at once."""
         self._matches = ()
         self._planned = {}
-        if not self._offers or framework_id is None:
+        self._new_homes = {}
+        if framework_id is None:
             return
+        self._unanswered = self._more = False
+        waiting = self.active.waiting
+        waiting.wake(batch.now)
         starts = self._policy.scheduling().starts
-        waiting = self._queue(batch) if starts else []
-        failpoints.reach("T4.before", when=bool(waiting))
-        result = offers.match(
-            waiting,
-            list(self._offers.values()),
+        failpoints.reach("T4.before", when=starts and waiting.awake())
+        around = placing.Surroundings(
             now=batch.now,
-            slots_in_use=_slots_in_use(batch),
-            slots_per_agent=self._policy.slots_per_agent,
+            slots=self._policy.slots_per_agent,
             executors=self.executors.homes(batch.now),
-            room=_room(batch, self._policy.running_limits()),
+            room=self._room(self._policy.running_limits()),
+            avoided=avoid.avoided(self._failed_on, batch.now, self._policy.avoid),
+            held=self._holds.agents(),
+            warm=self._warm,
+            most=_MOST if starts else 0,
         )
-        self._offers.clear()
+        turn = placing.Round(self.table, waiting, self.active.load, around, self._placed)
+        result = turn.run()
         self._matches = result.matches
-        self._agents.answered(result)
+        self._placed += len(result.matches)
+        self._more = result.more and starts
+        self._short_of_room = result.full and waiting.awake()
+        self._limited = result.limited
         failpoints.reach("T4.after", when=bool(result.matches))
         for found in result.matches:
             executor_id = self._executor_for(found, batch)
             batch.step(found.build_id, ev.Placed(_placement(found, executor_id, framework_id)))
         failpoints.reach("T5.before", when=bool(result.matches))
-        self._board.refused(result.refusals, batch.now)
-        reasons = {why for refused in result.refusals.values() for why in refused.values()}
-        self._short_of_room = not _OURS.isdisjoint(reasons)
-        refuse = _REFUSE_UNFIT if result.refusals else _REFUSE_IDLE
-        if offers.RefusalReason.AVOIDED.value in reasons:
-            refuse = _REFUSE_AVOIDED
-        if offers.RefusalReason.COLDER.value in reasons:
-            refuse = _REFUSE_SHORT
-        for agent in result.unused:
-            why = _why(agent, waiting, result.refusals)
-            self._count_declined(len(agent.offers), why)
-            self._make_room(agent, waiting, result.refusals, batch.now)
-            self.decline(agent, refuse)
+        self._give_up_rest(turn, around, starts=starts)
 
-    def _executor_for(self, found: offers.Match, batch: Batch) -> str:
+    def _give_up_rest(
+        self, turn: placing.Round, around: placing.Surroundings, *, starts: bool
+    ) -> None:
+        """Everything but what is used, what is kept for a build, and what the next turn needs."""
+        ids = {found.agent.first.agent_id for found in self._matches}
+        used = {row for each in ids if (row := self.table.row_of(each)) is not None}
+        with self.table.lock:
+            self.table.left(turn.left())
+        if not self._more and starts:
+            self._holds.keep(self.table, self.active.waiting, self.active.load, around.now)
+        held = {self.table.row_of(agent_id) for agent_id in self._holds.agents()}
+        rest = [row for row in turn.rows.tolist() if row not in used]
+        if starts:
+            idle = self.executors.idle_by_agent()
+            for agent_id, number in self._leftovers.room_to_make(rest, idle, around.now):
+                self._end_executors(self.executors.make_room(agent_id, number))
+        unused = [] if self._more else [row for row in rest if row not in held]
+        self.table.answered(used)
+        self._agents.answered(used, unused)
+        if unused:
+            agents = [self.table.agent(row) for row in unused]
+            for reason, number in self._leftovers.reasons(unused, around.now, starts=starts):
+                self._count_declined(number, reason)
+            self.table.answered(unused)
+            avoids = bool(around.avoided)
+            self.decline(agents, self._leftovers.refuse_seconds(starts=starts, avoids=avoids))
+
+    def _warm(self, build: QueuedBuild) -> str | None:
+        known = self.active.get(build.build_id)
+        return None if known is None else self.warmth.of(known)
+
+    def _room(self, limits: Mapping[str, int]) -> dict[str, int]:
+        load = self.active.load
+        return {project: limit - load.of_project(project) for project, limit in limits.items()}
+
+    def _describe(self, build: Build) -> QueuedBuild:
+        return described(build, self._policy, self.warmth.of(build))
+
+    def _executor_for(self, found: placing.Match, batch: Batch) -> str:
         """One that takes builds of this kind there, or a new one, which is named by its first."""
         build = batch.get(found.build_id)
         agent_id, kind = found.agent.first.agent_id, self._policy.kind(build)
         own = f"builder.{build.id}.{len(build.attempts) + 1}"
+        home = (agent_id, kind) if kind is not None else None
         known = None
-        if kind is not None:
-            planned = (p.id for p in self._planned.values() if p.home == (agent_id, kind))
-            known = self.executors.find((agent_id, kind), batch.now) or next(planned, None)
-        self._planned[build.id] = _Plan(
-            known or own, (agent_id, kind) if kind is not None else None, known is not None
-        )
+        if home is not None:
+            known = self.executors.find(home, batch.now) or self._new_homes.get(home)
+            self._new_homes.setdefault(home, known or own)
+        self._planned[build.id] = _Plan(known or own, home, known is not None)
         return known or own
-
-    def _make_room(
-        self,
-        agent: offers.AgentOffer,
-        waiting: Sequence[offers.QueuedBuild],
-        refusals: Mapping[str, Mapping[str, str]],
-        now: float,
-    ) -> None:
-        """What waits for resources goes before executors that only wait for builds."""
-        agent_id = agent.first.agent_id
-        idle = self.executors.idle_on(agent_id)
-        if not idle:
-            return
-        for build in waiting:
-            if refusals.get(build.build_id, {}).get(agent_id) in _RESOURCES:
-                overhead = self._policy.executor_resources
-                number = offers.idle_to_end(build, agent, idle, overhead, now)
-                if number:
-                    self._end_executors(self.executors.make_room(agent_id, number))
-                    return
 
     def _end_executors(self, ending: Sequence[Ending]) -> None:
         for executor_id, agent_id in ending:
             self._dispatcher.call(partial(self._cluster.shutdown_executor, executor_id, agent_id))
-
-    def _queue(self, batch: Batch) -> list[offers.QueuedBuild]:
-        policy, overhead = self._policy.avoid, self._policy.executor_resources
-        everybody = avoid.avoided(self._failed_on, batch.now, policy)
-        return [
-            to_match(
-                build,
-                overhead,
-                avoid.avoided_by(build, everybody, batch.now, policy),
-                self.warmth.of(build),
-                self._policy.cache_patience,
-                self._policy.kind(build),
-            )
-            for build in batch.queue()
-        ]
 
     def learn(self, batch: Batch) -> None:
         """The turn is stored: remember which agents did well and which did not."""
@@ -257,17 +269,22 @@ class OfferDesk:
 
     def give_back(self) -> None:
         """The turn could not be stored: what it matched is not launched."""
-        for agent in {match.agent.first.agent_id: match.agent for match in self._matches}.values():
-            self._count_declined(len(agent.offers), "not_stored")
-            self.decline(agent)
+        matched = {match.agent.first.agent_id: match.agent for match in self._matches}
+        if matched:
+            agents = list(matched.values())
+            self._count_declined(sum(len(agent.offers) for agent in agents), "not_stored")
+            self.decline(agents)
         self._matches = ()
 
     def launch(self, batch: Batch) -> None:
         """The turn is stored: one ACCEPT per agent, with all its tasks."""
-        by_agent: dict[str, list[offers.Match]] = defaultdict(list)
-        for found in self._matches:
+        by_agent: dict[str, list[placing.Match]] = defaultdict(list)
+        matched, self._matches = self._matches, ()
+        for found in matched:
             by_agent[found.agent.first.agent_id].append(found)
-        refuse = _REFUSE_UNFIT if _waits(batch) else _REFUSE_IDLE
+        avoids = bool(avoid.avoided(self._failed_on, batch.now, self._policy.avoid))
+        refuse = self._leftovers.refuse_seconds(starts=True, avoids=avoids)
+        refuse = 0.0 if self._more else refuse
         failpoints.reach("T5.after", when=bool(by_agent))
         for matches in by_agent.values():
             launches = tuple(self._launch_of(batch.builds[found.build_id]) for found in matches)
@@ -296,39 +313,29 @@ class OfferDesk:
             self._instruments.offers_declined.labels(reason).inc(offers)
 
     def decline(
-        self, agent: offers.AgentOffer, refuse: float = _REFUSE_SHORT, tries: int = 3
+        self,
+        agents: Sequence[offers.AgentOffer],
+        refuse: float = leftovers.REFUSE_SHORT,
+        tries: int = 3,
     ) -> None:
-        """An offer that is not given back is held until the subscription ends: try more than once.
-
-        Declining an offer that is gone already does no harm.
+        """In one call. An offer that is not given back is held until the subscription ends: try
+        more than once; declining an offer that is gone already does no harm.
         """
-        again = partial(self.decline, agent, refuse, tries - 1) if tries > 1 else None
-        self._dispatcher.call(partial(self._cluster.decline, [agent], refuse), unsure=again)
+        again = partial(self.decline, agents, refuse, tries - 1) if tries > 1 else None
+        self._dispatcher.call(partial(self._cluster.decline, agents, refuse), unsure=again)
 
-    def steer(self, batch: Batch) -> None:
+    def steer(self, now: float) -> None:
         """Take part in allocation only while something waits; a new wish clears old filters."""
-        self._end_executors(self.executors.surplus(batch.now))
-        wanted = _waits(batch) and self._policy.scheduling().starts
-        overdue = batch.now - self._heard_at > _REVIVE_AGAIN
+        self.active.waiting.wake(now)
+        wanted = self.active.waiting.awake() and self._policy.scheduling().starts
+        overdue = now - self._heard_at > _REVIVE_AGAIN
         if wanted and (self._wished or not self._taking_part or overdue):
-            self._heard_at = batch.now
+            self._heard_at = now
             self._dispatcher.call(self._cluster.revive)
         elif not wanted and self._taking_part:
             self._dispatcher.call(self._cluster.suppress)
         self._taking_part = wanted
         self._wished = False
-
-
-def _why(
-    agent: offers.AgentOffer,
-    waiting: Sequence[offers.QueuedBuild],
-    refusals: Mapping[str, Mapping[str, str]],
-) -> str:
-    """In one word without an attribute's name: what the first build lacked that was left over."""
-    if not waiting:
-        return "idle"
-    told = (refusals.get(build.build_id, {}).get(agent.first.agent_id) for build in waiting)
-    return next((why.partition(":")[0] for why in told if why is not None), "not_needed")
 
 
 def _had_ended(before: Build | None, attempt: Attempt) -> bool:
@@ -337,11 +344,7 @@ def _had_ended(before: Build | None, attempt: Attempt) -> bool:
     return known is not None and known.number == attempt.number and not known.live
 
 
-def _waits(batch: Batch) -> bool:
-    return next(batch.queue(), None) is not None
-
-
-def _placement(found: offers.Match, executor_id: str, framework_id: str) -> Placement:
+def _placement(found: placing.Match, executor_id: str, framework_id: str) -> Placement:
     offer = found.agent.first
     return Placement(
         agent_id=offer.agent_id,
@@ -351,16 +354,3 @@ def _placement(found: offers.Match, executor_id: str, framework_id: str) -> Plac
         executor_id=executor_id,
         framework_id=framework_id,
     )
-
-
-def _room(batch: Batch, limits: Mapping[str, int]) -> Mapping[str, int]:
-    running = Counter(build.request.project for build in batch.on_agent())
-    return {project: limit - running[project] for project, limit in limits.items()}
-
-
-def _slots_in_use(batch: Batch) -> Mapping[str, frozenset[int]]:
-    used: dict[str, set[int]] = defaultdict(set)
-    for build in batch.on_agent():
-        if build.current is not None:
-            used[build.current.placement.agent_id].add(build.current.placement.slot)
-    return {agent_id: frozenset(slots) for agent_id, slots in used.items()}

@@ -6,6 +6,7 @@ compares what they were launched with. Those of before end with their last build
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -152,9 +153,9 @@ class Executors:
             found.setdefault(each.agent_id, []).append(view)
         return found
 
-    def idle_on(self, agent_id: str) -> int:
-        """How many idle ones an agent has."""
-        return sum(1 for _ in self._idle_ones(agent_id))
+    def idle_by_agent(self) -> Counter[str]:
+        """How many idle ones each agent has."""
+        return Counter(each.agent_id for each in self._by_id.values() if not each.running)
 
     def make_room(self, agent_id: str, number: int) -> list[Ending]:
         """The `number` that were idle there for longest, to be told to end; they are forgotten."""

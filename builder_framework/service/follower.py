@@ -30,7 +30,7 @@ from builder_framework.ports import (
 )
 from builder_framework.service.agents import on_agents
 from builder_framework.service.deployments import deployment_of
-from builder_framework.service.hot import queue_key, queue_page
+from builder_framework.service.hot import place_of, queue_page
 from builder_framework.service.logs import Logs
 from builder_framework.store.base import Store
 
@@ -89,7 +89,7 @@ class Follower:
 
     def queue(self, limit: int, visible: tuple[str, ...] | None = None) -> QueuePage:
         waiting = [each for each in self._store.unfinished() if each.state is State.QUEUED]
-        waiting.sort(key=queue_key)
+        waiting.sort(key=place_of)
         numbers = {each.id: number for number, each in enumerate(waiting, start=1)}
         message = self._why()
 
@@ -167,7 +167,7 @@ class Follower:
         message = ""
         if any(build.state is State.QUEUED for build in builds):
             query = ListQuery(states=(State.QUEUED,), limit=_LONGEST_PAGE)
-            waits = [each.id for each in sorted(self._store.list(query)[0], key=queue_key)]
+            waits = [each.id for each in sorted(self._store.list(query)[0], key=place_of)]
             message = self._why()
         positions = {build_id: number for number, build_id in enumerate(waits, start=1)}
         views = []

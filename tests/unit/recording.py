@@ -18,8 +18,8 @@ from builder_framework.domain.offers import AgentOffer, Offer
 from builder_framework.errors import NotSubscribedError, SandboxError
 from builder_framework.instruments import Instruments
 from builder_framework.service.builds import BuildService, Parts
-from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.logs import LogStore
+from builder_framework.service.policy import LoopPolicy
 from builder_framework.store.sql import SqlStore
 from tests.sealing import SEALER
 
@@ -141,7 +141,7 @@ def offer(agent: str = "a1", cpus: float = 8.0, mem: float = 8192.0) -> Offer:
         id=f"offer-{agent}",
         agent_id=agent,
         hostname=agent,
-        agent_url="http://127.0.0.1:9",
+        agent_url=f"http://{agent}:9",
         resources=Resources(cpus, mem, 0.0),
     )
 

@@ -22,10 +22,10 @@ from builder_framework.ports import (
     LastOffer,
 )
 from builder_framework.protocol import Outcome, PushedImage, Reason, Report, encode_report
-from builder_framework.service.agents import REMEMBERED_SECONDS, Agents
-from builder_framework.service.desk import LoopPolicy
+from builder_framework.service.agents import REMEMBERED_SECONDS
 from builder_framework.service.follower import Follower
 from builder_framework.service.logs import LogStore
+from builder_framework.service.policy import LoopPolicy
 from tests.unit.builds_double import AUTH, BODY, MemoryBuilds
 from tests.unit.recording import Bench, offer
 from tests.unit.test_avoid import POLICY, after
@@ -57,7 +57,7 @@ def test_an_agent_is_seen_with_its_offer_its_builds_and_its_executor(bench: Benc
     bench.service.post(OffersReceived((replace(offer(), attributes={"rack": "r1"}),)))
     bench.cluster.wait_for("launch")
     agent = only(bench.service.agents())
-    assert (agent.id, agent.hostname, agent.url) == ("a1", "a1", "http://127.0.0.1:9")
+    assert (agent.id, agent.hostname, agent.url) == ("a1", "a1", "http://a1:9")
     assert [build.id for build in agent.builds] == [build_id]
     assert agent.offer is not None
     assert agent.offer.resources == Resources(8.0, 8192.0, 0.0)
@@ -140,26 +140,22 @@ def test_until_when_an_agent_is_avoided() -> None:
         assert ("a" in avoid.avoided(record, now, POLICY)) is (until_then is not None)
 
 
-def test_an_agent_that_registers_anew_is_one_agent() -> None:
-    agents = Agents()
-    agents.offered([offer("a1")], 1.0)
-    agents.offered([offer("a2")], 2.0)
-    assert [view.id for view in agents.views((), {}, {}, {})] == ["a2"]
+def test_what_was_not_heard_of_for_a_day_is_forgotten(bench: Bench) -> None:
+    bench.subscribe()
+    bench.service.post(OffersReceived((offer("old"),)))
+    until(lambda: len(bench.service.agents().agents) == 1)
+    bench.ahead = REMEMBERED_SECONDS / 2
+    bench.service.post(OffersReceived((offer("new"),)))
+    until(lambda: len(bench.service.agents().agents) == 2)
+    bench.ahead = REMEMBERED_SECONDS + 10.0
+    until(lambda: [view.id for view in bench.service.agents().agents] == ["new"])
 
 
-def test_what_was_not_heard_of_for_a_day_is_forgotten() -> None:
-    agents = Agents()
-    agents.offered([replace(offer("old"), agent_url="http://old:5051")], 1.0)
-    agents.offered([offer()], 1.0 + REMEMBERED_SECONDS)
-    assert len(agents.views((), {}, {}, {})) == 2
-    agents.offered([offer()], 2.0 + REMEMBERED_SECONDS)
-    assert [view.id for view in agents.views((), {}, {}, {})] == ["a1"]
-
-
-def test_maintenance_is_told() -> None:
-    agents = Agents()
-    agents.offered([replace(offer(), unavailability=Unavailability(99.0))], 1.0)
-    (agent,) = agents.views((), {}, {}, {})
+def test_maintenance_is_told(bench: Bench) -> None:
+    bench.subscribe()
+    bench.service.post(OffersReceived((replace(offer(), unavailability=Unavailability(99.0)),)))
+    until(lambda: bool(bench.service.agents().agents))
+    agent = only(bench.service.agents())
     assert agent.offer is not None
     assert agent.offer.unavailable_from == 99.0
 

@@ -8,7 +8,7 @@ import pytest
 
 from builder_framework.domain import avoid
 from builder_framework.domain import events as ev
-from builder_framework.domain.model import Attempt, Build
+from builder_framework.domain.model import Attempt
 from builder_framework.domain.states import State
 from builder_framework.protocol import Reason
 from tests.unit.test_machine import PLACEMENT, queued, running, step
@@ -51,13 +51,8 @@ def test_a_build_that_succeeds_on_an_agent_rehabilitates_it() -> None:
     assert set(avoid.forgive(record, "a")) == {"b"}
 
 
-def test_a_build_keeps_away_from_where_it_failed_but_not_for_ever() -> None:
-    lost = ev.TaskLost(1, Reason.EXECUTOR_LOST, "gone")
-    again: Build = step(running(), lost, 100.0).build
+def test_a_build_keeps_away_from_where_it_failed() -> None:
+    again = step(running(), ev.TaskLost(1, Reason.EXECUTOR_LOST, "gone"), 100.0).build
     assert again.state is State.QUEUED
-    everybody = frozenset({"other"})
-    ready = again.not_before
-    assert avoid.avoided_by(again, everybody, ready, POLICY) == {"agent", "other"}
-    assert avoid.avoided_by(again, everybody, ready + 20.0, POLICY) == {"agent", "other"}
-    assert avoid.avoided_by(again, everybody, ready + 20.1, POLICY) == frozenset()
-    assert avoid.avoided_by(queued(), everybody, 5.0, POLICY) == everybody
+    assert avoid.failed_on(again) == {"agent"}
+    assert avoid.failed_on(queued()) == frozenset()

@@ -55,9 +55,9 @@ def test_it_is_idle_since_its_last_build_ended_not_since_that_was_heard_again(
 def test_one_that_others_still_use_is_not_idle(pool: Executors) -> None:
     pool.placed("e1", HOME, "t2")
     pool.ended(attempt("e1", "t1"), now=100.0)
-    assert (pool.idle_on("a1"), pool.surplus(1e9)) == (0, [])
+    assert (pool.idle_by_agent(), pool.surplus(1e9)) == ({}, [])
     pool.ended(attempt("e1", "t2"), now=200.0)
-    assert (pool.idle_on("a1"), pool.idle_on("a2")) == (1, 0)
+    assert pool.idle_by_agent() == {"a1": 1}
 
 
 @pytest.mark.parametrize("reason", [Reason.ENGINE_FAILED, Reason.EXECUTOR_LOST, Reason.DISK_FULL])

@@ -11,7 +11,7 @@ from builder_framework.cluster import OffersReceived
 from builder_framework.domain.scheduling import Mode, Scheduling
 from builder_framework.domain.states import State
 from builder_framework.errors import StoreUnavailableError
-from builder_framework.service.desk import LoopPolicy
+from builder_framework.service.policy import LoopPolicy
 from builder_framework.service.scheduling import FRESH, Switch
 from tests.unit.recording import Bench, offer
 from tests.unit.test_service import state, submit

@@ -44,10 +44,10 @@ from builder_framework.protocol import (
 from builder_framework.recipe import GitSource, Source
 from builder_framework.redact import Secret
 from builder_framework.service.batch import Batch
-from builder_framework.service.desk import LoopPolicy
 from builder_framework.service.follower import Follower
-from builder_framework.service.hot import HotBuilds
+from builder_framework.service.hot import HotBuilds, described
 from builder_framework.service.logs import LogStore
+from builder_framework.service.policy import LoopPolicy
 from tests.sources import git_of
 from tests.unit.recording import NOT_SUBSCRIBED, Bench, offer
 from tests.unit.waiting import until
@@ -575,7 +575,8 @@ def test_a_key_stands_for_the_build_that_it_joined(bench: Bench) -> None:
 
 
 def turn(bench: Bench) -> Batch:
-    return Batch(HotBuilds(POLICY), bench.store, 1.0, POLICY)
+    hot = HotBuilds(POLICY, lambda build: described(build, LoopPolicy(), None))
+    return Batch(hot, bench.store, 1.0, POLICY)
 
 
 @pytest.mark.parametrize(
